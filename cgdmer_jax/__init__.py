@@ -1,0 +1,1 @@
+"""CG-DMER: contrastive-generative ECG/report pretraining in JAX."""

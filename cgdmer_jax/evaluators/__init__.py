@@ -1,0 +1,1 @@
+"""Downstream tasks and the statistics behind their numbers."""

@@ -1,0 +1,1 @@
+"""Flax modules: backbones, disentangling encoders, decoders."""

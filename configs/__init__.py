@@ -1,0 +1,1 @@
+"""Configurations: one file per task, `get_config(arg)` in each."""

@@ -1,0 +1,1 @@
+"""TFDS builders that turn ECG/report pairs into sharded records."""

@@ -1,0 +1,35 @@
+"""Test session: 4 fake CPU devices and the folder of real recordings."""
+
+import os
+import pathlib
+
+# XLA:CPU sizes its thread pool by NPROC (else by the core count). Collectives
+# over fake devices deadlock when the pool is smaller than the devices need.
+os.environ.setdefault("NPROC", "16")
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+  del config
+  flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+  """Folder of real recordings; skipped without it, unless CI demands it."""
+  root = pathlib.Path(__file__).parents[1]
+  path = pathlib.Path(os.environ.get("CGDMER_REAL_DATA", "../shared/data"))
+  path = path if path.is_absolute() else root / path
+  if not path.is_dir():
+    message = f"no real recordings at {path}; set CGDMER_REAL_DATA"
+    if os.environ.get("CGDMER_REQUIRE_REAL_DATA"):
+      pytest.fail(message)
+    pytest.skip(message)
+  return path
