@@ -1,0 +1,131 @@
+"""From stored int16 microvolts to model input; runs on the device, jitted."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from ml_collections import ConfigDict
+
+from cgdmer_jax.errors import UserError
+
+NORMALISATIONS = ("fixed", "record", "lead")
+
+
+def bandpass(
+  x: Float[Array, "batch lead sample"],
+  sampling_rate: int,
+  low: float,
+  high: float,
+  order: int = 2,
+) -> Float[Array, "batch lead sample"]:
+  """Zero-phase Butterworth band-pass in the frequency domain.
+
+  Multiplies the spectrum by |H|^2 of a high-pass and a low-pass Butterworth
+  filter, which is what filtering forward and backward does. The signal is
+  continued at both ends by one second of its odd reflection first, as
+  `scipy.signal.filtfilt` does, so that the ends do not ring.
+
+  Args:
+    x: signal.
+    sampling_rate: Hz.
+    low: high-pass corner in Hz; 0 for none.
+    high: low-pass corner in Hz; 0 for none.
+    order: of each Butterworth filter.
+
+  Returns:
+    The filtered signal, same shape.
+  """
+  pad = sampling_rate
+  left = 2 * x[..., :1] - x[..., pad:0:-1]
+  right = 2 * x[..., -1:] - x[..., -2 : -pad - 2 : -1]
+  padded = jnp.concatenate([left, x, right], axis=-1)
+  n = padded.shape[-1]
+  frequency = np.fft.rfftfreq(n, 1 / sampling_rate)
+  gain = np.ones_like(frequency)
+  if low:
+    ratio = (frequency / low) ** (2 * order)
+    gain *= ratio / (1 + ratio)
+  if high:
+    gain /= 1 + (frequency / high) ** (2 * order)
+  gain = jnp.asarray(gain, jnp.float32)
+  padded = jnp.fft.irfft(jnp.fft.rfft(padded) * gain, n=n)
+  return padded[..., pad : pad + x.shape[-1]]
+
+
+def preprocess(
+  ecg: Int[Array, "batch lead sample"],
+  lead_valid: Bool[Array, "batch lead"],
+  config: ConfigDict,
+) -> Float[Array, "batch lead sample"]:
+  """Scales, filters and normalises a batch.
+
+  Args:
+    ecg: int16, microvolt.
+    lead_valid: False for missing leads; they come out as zeros.
+    config: `config.preprocess`: `bandpass` (low, high) in Hz, 0 for none;
+      `normalise`: `fixed` divides by `scale` mV and keeps amplitudes
+      comparable between records (voltage criteria), `record` and `lead` divide
+      by the standard deviation of the record or the lead; `clip` in the
+      resulting unit; `sampling_rate` in Hz.
+
+  Returns:
+    float32 signal; near unit variance.
+
+  Raises:
+    UserError: unknown normalisation.
+  """
+  valid = lead_valid[..., None]
+  x = jnp.where(valid, ecg.astype(jnp.float32) / 1000.0, 0.0)  # mV
+  low, high = config.bandpass
+  if low or high:
+    x = bandpass(x, config.sampling_rate, low, high)
+  if config.normalise == "fixed":
+    x /= config.scale
+  elif config.normalise in ("record", "lead"):
+    axes = (-1,) if config.normalise == "lead" else (-2, -1)
+    weight = jnp.broadcast_to(valid, x.shape).astype(jnp.float32)
+    count = jnp.maximum(weight.sum(axes, keepdims=True), 1.0)
+    mean = (x * weight).sum(axes, keepdims=True) / count
+    x = (x - mean) * weight
+    variance = (x**2).sum(axes, keepdims=True) / count
+    x /= jnp.sqrt(variance + 1e-6)  # 1 uV^2: far below any signal.
+  else:
+    raise UserError(
+      f"preprocess.normalise={config.normalise!r}; expected one of "
+      + ", ".join(NORMALISATIONS)
+    )
+  return jnp.where(valid, jnp.clip(x, -config.clip, config.clip), 0.0)
+
+
+def patchify(
+  x: Float[Array, "batch lead sample"], patch_length: int
+) -> Float[Array, "batch lead patch sample"]:
+  """Cuts each lead into patches of `patch_length` samples.
+
+  Raises:
+    UserError: the length is not a multiple of the patch length.
+  """
+  b, l, t = x.shape
+  if t % patch_length:
+    raise UserError(
+      f"model.patch_length={patch_length} does not divide the {t} samples of a "
+      "record; choose a divisor"
+    )
+  return x.reshape(b, l, t // patch_length, patch_length)
+
+
+def normalise_patches(
+  patches: Float[Array, "batch lead patch sample"],
+) -> tuple[Array, Array, Array]:
+  """Target of the reconstruction: each patch at zero mean and unit variance.
+
+  As in masked auto-encoders (He et al. 2022, "norm_pix_loss"). The floor of the
+  variance keeps a silent patch from being blown up into pure noise.
+
+  Returns:
+    Normalised patches, and mean and standard deviation (..., 1) to undo it.
+  """
+  mean = patches.mean(-1, keepdims=True)
+  deviation = jnp.sqrt(patches.var(-1, keepdims=True) + 1e-3)
+  return (patches - mean) / deviation, mean, deviation

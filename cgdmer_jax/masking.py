@@ -1,0 +1,222 @@
+"""What is hidden: spatial-temporal ECG masks and masked report tokens.
+
+Counts are static, so shapes never depend on data, and every mask is a pure
+function of a PRNG key.
+"""
+
+from __future__ import annotations
+
+import flax
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
+
+KINDS = ("none", "random", "temporal", "spatial", "spatial_temporal")
+
+
+@flax.struct.dataclass
+class PatchMask:
+  """Which of the L x N patches of each record the encoder sees.
+
+  Attributes:
+    order: int32 (B, L*N), a permutation of the flat patch index lead * N + time
+      with the visible patches first, in ascending order.
+    inverse: int32 (B, L*N), the inverse permutation.
+    seen: bool (B, V), False where a visible slot holds a patch of a missing
+      lead (too few valid leads to fill the slots): not to be attended to.
+    hidden: bool (B, L, N), patches to be reconstructed: not visible, and of a
+      valid lead.
+    num_visible: V, the number of visible slots.
+  """
+
+  order: Array
+  inverse: Array
+  seen: Array
+  hidden: Array
+  num_visible: int = flax.struct.field(pytree_node=False)
+
+  @property
+  def visible(self) -> Int[Array, "batch visible"]:
+    """Flat index lead * N + time of the visible patches."""
+    return self.order[:, : self.num_visible]
+
+
+def _rank(noise: Array) -> Array:
+  """Rank of each entry along the last axis."""
+  return jnp.argsort(jnp.argsort(noise, axis=-1), axis=-1)
+
+
+def num_hidden(count: int, ratio: float) -> int:
+  """How many of `count` are hidden; at least one stays visible."""
+  return min(round(count * ratio), count - 1)
+
+
+def sample_patch_mask(
+  key: Key[Array, ""],
+  lead_valid: Bool[Array, "batch lead"],
+  num_patches: int,
+  kind: str,
+  lead_ratio: float,
+  time_ratio: float,
+) -> PatchMask:
+  """Draws a mask for each record.
+
+  Kinds: `spatial` hides `lead_ratio` of the leads whole; `temporal` hides the
+  same `time_ratio` of the times in every lead; `spatial_temporal` hides
+  `lead_ratio` of the leads whole and, independently in each remaining lead,
+  `time_ratio` of its patches; `random` hides patches anywhere, as many as
+  `spatial_temporal` does; `none` hides nothing.
+
+  Missing leads are never visible and never a target: valid leads are taken
+  first, and a slot that only a missing lead could fill is marked in `seen`.
+
+  Args:
+    key: PRNG key.
+    lead_valid: False where a lead is missing in the record.
+    num_patches: N, patches a lead.
+    kind: one of `KINDS`.
+    lead_ratio: share of the leads that are hidden whole.
+    time_ratio: share of the patches of a lead that are hidden.
+
+  Returns:
+    The mask of the batch.
+
+  Raises:
+    ValueError: unknown kind.
+  """
+  b, l = lead_valid.shape
+  n = num_patches
+  lead_key, time_key = jax.random.split(key)
+  visible_leads = l - num_hidden(l, lead_ratio)
+  visible_times = n - num_hidden(n, time_ratio)
+  missing = 2.0 * ~lead_valid  # Noise is below 1: missing leads come last.
+  if kind == "none":
+    visible = jnp.ones((b, l, n), bool)
+    num_visible = l * n
+  elif kind == "random":
+    num_visible = visible_leads * visible_times
+    noise = jax.random.uniform(time_key, (b, l, n)) + missing[..., None]
+    rank = _rank(noise.reshape(b, l * n))
+    visible = (rank < num_visible).reshape(b, l, n)
+  elif kind == "temporal":
+    num_visible = l * visible_times
+    rank = _rank(jax.random.uniform(time_key, (b, 1, n)))
+    visible = jnp.broadcast_to(rank < visible_times, (b, l, n))
+  elif kind in ("spatial", "spatial_temporal"):
+    rank = _rank(jax.random.uniform(lead_key, (b, l)) + missing)
+    visible = jnp.broadcast_to((rank < visible_leads)[..., None], (b, l, n))
+    num_visible = visible_leads * n
+    if kind == "spatial_temporal":
+      rank = _rank(jax.random.uniform(time_key, (b, l, n)))
+      visible &= rank < visible_times
+      num_visible = visible_leads * visible_times
+  else:
+    raise ValueError(f"unknown mask kind {kind!r}; one of {', '.join(KINDS)}")
+  order = jnp.argsort(~visible.reshape(b, l * n), axis=-1, stable=True)
+  seen = jnp.take_along_axis(lead_valid, order[:, :num_visible] // n, axis=1)
+  return PatchMask(
+    order=order,
+    inverse=jnp.argsort(order, axis=-1),
+    seen=seen,
+    hidden=~visible & lead_valid[..., None],
+    num_visible=num_visible,
+  )
+
+
+@jax.custom_vjp
+def permute(x: Array, permutation: Array, inverse: Array) -> Array:
+  """Reorders tokens: `out[b, i] = x[b, permutation[b, i]]`.
+
+  The transpose of a permutation is its inverse, another gather. XLA does not
+  know that the indices are unique and would emit a slow scatter-add.
+
+  Args:
+    x: (B, N, D).
+    permutation: int32 (B, N).
+    inverse: int32 (B, N), its inverse.
+
+  Returns:
+    (B, N, D).
+  """
+  del inverse
+  return jnp.take_along_axis(x, permutation[..., None], axis=1)
+
+
+def _permute_forward(x, permutation, inverse):
+  return permute(x, permutation, inverse), inverse
+
+
+def _permute_backward(inverse, gradient):
+  gradient = jnp.take_along_axis(gradient, inverse[..., None], axis=1)
+  return gradient, None, None
+
+
+permute.defvjp(_permute_forward, _permute_backward)
+
+
+@flax.struct.dataclass
+class TokenMask:
+  """Masked report tokens.
+
+  Attributes:
+    tokens: int32 (B, S), what the report encoder reads.
+    position: int32 (B, K), slots of the tokens to predict.
+    target: int32 (B, K), their original ids.
+    weight: float32 (B, K), 1 for a token to predict, 0 for an unused slot.
+  """
+
+  tokens: Array
+  position: Array
+  target: Array
+  weight: Array
+
+
+def sample_token_mask(
+  key: Key[Array, ""],
+  tokens: Int[Array, "batch token"],
+  ratio: float,
+  vocab_size: int,
+  num_special: int,
+  mask_id: int,
+) -> TokenMask:
+  """BERT's masking (Devlin et al. 2019, section 3.1) with a static count.
+
+  Of a report's n ordinary tokens round(ratio * n), but at least one, are to be
+  predicted: 80 % of them are replaced by [MASK], 10 % by a random token, 10 %
+  are left. Only these positions go through the vocabulary head.
+
+  Args:
+    key: PRNG key.
+    tokens: ids; the ids below `num_special` ([PAD], [CLS], ...) are not masked.
+    ratio: share of the ordinary tokens to predict.
+    vocab_size: number of ids.
+    num_special: number of special ids, which come first.
+    mask_id: id of [MASK].
+
+  Returns:
+    The masked reports of the batch.
+  """
+  order_key, kind_key, random_key = jax.random.split(key, 3)
+  length = tokens.shape[1]
+  slots = max(1, round(ratio * length))
+  ordinary = tokens >= num_special
+  count = jnp.sum(ordinary, axis=1, keepdims=True)
+  wanted = jnp.clip(jnp.round(ratio * count), jnp.minimum(count, 1), slots)
+  noise = jax.random.uniform(order_key, tokens.shape) + 2.0 * ~ordinary
+  position = jnp.argsort(noise, axis=-1)[:, :slots]
+  weight = (jnp.arange(slots)[None] < wanted).astype(jnp.float32)
+  target = jnp.take_along_axis(tokens, position, axis=1)
+  kind = jax.random.uniform(kind_key, tokens.shape)
+  other = jax.random.randint(
+    random_key, tokens.shape, num_special, vocab_size, tokens.dtype
+  )
+  replaced = jnp.where(
+    kind < 0.8, mask_id, jnp.where(kind < 0.9, other, tokens)
+  )
+  chosen = _rank(noise) < wanted
+  return TokenMask(
+    tokens=jnp.where(chosen, replaced, tokens),
+    position=position,
+    target=target,
+    weight=weight,
+  )

@@ -1,0 +1,191 @@
+"""CG-DMER: two backbones, three disentangling encoders, two decoders.
+
+Paper: arXiv 2602.21154. The parts that a recipe has no use for do not exist:
+their parameters are never created.
+"""
+
+from __future__ import annotations
+
+import flax
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+from ml_collections import ConfigDict
+
+from cgdmer_jax import masking
+from cgdmer_jax.models import decoders, ecg_encoder, layers, report_encoder
+
+PAD_ID = 0
+
+
+@flax.struct.dataclass
+class Embedding:
+  """Pooled representation of one modality, float32.
+
+  Attributes:
+    shared: (B, width) from the modality-shared encoder; aligned.
+    specific: (B, width) from the modality-specific encoder; None in recipes
+      without disentanglement.
+  """
+
+  shared: Array
+  specific: Array | None
+
+
+@flax.struct.dataclass
+class Outputs:
+  """What the losses need; None for what the recipe does not compute.
+
+  Attributes:
+    ecg: embedding of the masked ECG.
+    report: embedding of the masked report.
+    samples: (B, L, N, p) reconstructed patches.
+    word_logits: (B, K, vocab) scores of the masked report tokens.
+    log_scale: () log of the learned similarity scale.
+    bias: () learned bias of the sigmoid loss.
+  """
+
+  ecg: Embedding
+  report: Embedding | None
+  samples: Array | None
+  word_logits: Array | None
+  log_scale: Array | None
+  bias: Array | None
+
+
+class CGDMER(nn.Module):
+  """The whole model.
+
+  Attributes:
+    config: `config.model`.
+    num_patches: N, patches a lead.
+    vocab_size: word pieces of the report tokenizer.
+    use_report: whether there is a report tower.
+    use_specific: whether there are modality-specific encoders.
+    reconstruct: whether there is an ECG decoder.
+    use_mlm: whether there is a report decoder.
+    dtype: compute type; parameters are float32.
+  """
+
+  config: ConfigDict
+  num_patches: int
+  vocab_size: int
+  use_report: bool
+  use_specific: bool
+  reconstruct: bool
+  use_mlm: bool
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    """Makes the parts that the recipe needs."""
+    c = self.config
+
+    def disentangle():
+      return layers.Transformer(
+        c.disentangle.depth,
+        c.disentangle.num_heads,
+        c.disentangle.mlp_dim,
+        self.dtype,
+      )
+
+    def project():
+      return nn.Dense(c.disentangle.width, dtype=self.dtype)
+
+    self.ecg_encoder = ecg_encoder.EcgEncoder(
+      num_leads=12, num_patches=self.num_patches, dtype=self.dtype, **c.ecg
+    )
+    self.ecg_projection = project()
+    self.shared_encoder = disentangle()
+    if self.use_specific:
+      self.ecg_specific_encoder = disentangle()
+    if self.reconstruct:
+      self.ecg_decoder = decoders.EcgDecoder(
+        num_leads=12,
+        num_patches=self.num_patches,
+        patch_length=c.patch_length,
+        dtype=self.dtype,
+        **c.ecg_decoder,
+      )
+    if not self.use_report:
+      return
+    self.report_encoder = report_encoder.ReportEncoder(
+      vocab_size=self.vocab_size, dtype=self.dtype, **c.report
+    )
+    self.report_projection = project()
+    # SigLIP's initial values (Zhai et al. 2023, section 3.2).
+    self.log_scale = self.param(
+      "log_scale", nn.initializers.constant(jnp.log(10.0)), ()
+    )
+    self.bias = self.param("bias", nn.initializers.constant(-10.0), ())
+    if self.use_specific:
+      self.report_specific_encoder = disentangle()
+    if self.use_mlm:
+      self.report_decoder = decoders.ReportDecoder(c.report.width, self.dtype)
+      self.word_bias = self.param(
+        "word_bias", nn.initializers.zeros, (self.vocab_size,)
+      )
+
+  def _disentangle(self, x, valid, specific_encoder):
+    """Token features [S ; P] and the pooled embedding of one modality."""
+    shared = self.shared_encoder(x, valid)
+    z_shared = layers.masked_mean(shared, valid)
+    if specific_encoder is None:
+      return shared, Embedding(z_shared, None)
+    specific = specific_encoder(x, valid)
+    z_specific = layers.masked_mean(specific, valid)
+    fused = jnp.concatenate([shared, specific], axis=-1)
+    return fused, Embedding(z_shared, z_specific)
+
+  def encode_ecg(
+    self,
+    patches: Float[Array, "batch lead patch sample"],
+    mask: masking.PatchMask,
+  ) -> tuple[Float[Array, "batch visible fused"], Embedding]:
+    """Encodes the visible patches; hidden ones are never read."""
+    b, l, n, p = patches.shape
+    visible = jnp.take_along_axis(
+      patches.reshape(b, l * n, p), mask.visible[..., None], axis=1
+    )
+    x = self.ecg_encoder(visible, mask.visible, mask.seen)
+    specific = self.ecg_specific_encoder if self.use_specific else None
+    return self._disentangle(self.ecg_projection(x), mask.seen, specific)
+
+  def encode_report(
+    self, tokens: Int[Array, "batch token"]
+  ) -> tuple[Float[Array, "batch token fused"], Embedding]:
+    """Encodes reports; padding is ignored."""
+    valid = tokens != PAD_ID
+    x = self.report_encoder(tokens, valid)
+    specific = self.report_specific_encoder if self.use_specific else None
+    return self._disentangle(self.report_projection(x), valid, specific)
+
+  def decode_ecg(
+    self,
+    fused: Float[Array, "batch visible fused"],
+    mask: masking.PatchMask,
+    lead_valid: Bool[Array, "batch lead"],
+  ) -> Float[Array, "batch lead patch sample"]:
+    """Samples of every patch, in units of its own standard deviation."""
+    return self.ecg_decoder(fused, mask, lead_valid)
+
+  def __call__(
+    self,
+    patches: Float[Array, "batch lead patch sample"],
+    lead_valid: Bool[Array, "batch lead"],
+    mask: masking.PatchMask,
+    words: masking.TokenMask,
+  ) -> Outputs:
+    """One training pass over masked ECGs and masked reports."""
+    fused, ecg = self.encode_ecg(patches, mask)
+    samples = (
+      self.decode_ecg(fused, mask, lead_valid) if (self.reconstruct) else None
+    )
+    report = word_logits = log_scale = bias = None
+    if self.use_report:
+      fused, report = self.encode_report(words.tokens)
+      log_scale, bias = self.log_scale, self.bias
+      if self.use_mlm:
+        at = jnp.take_along_axis(fused, words.position[..., None], axis=1)
+        x = self.report_encoder.word_logits(self.report_decoder(at))
+        word_logits = x + self.word_bias.astype(x.dtype)
+    return Outputs(ecg, report, samples, word_logits, log_scale, bias)

@@ -1,0 +1,77 @@
+"""Decoders of the generative half: hidden patches and masked words."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from cgdmer_jax import masking
+from cgdmer_jax.models import layers
+
+
+class EcgDecoder(nn.Module):
+  """Axial transformer that restores the samples of all patches."""
+
+  num_leads: int
+  num_patches: int
+  patch_length: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    tokens: Float[Array, "batch visible fused"],
+    mask: masking.PatchMask,
+    lead_valid: Bool[Array, "batch lead"],
+  ) -> Float[Array, "batch lead patch sample"]:
+    """Predicts each patch, normalised to zero mean and unit variance.
+
+    Args:
+      tokens: encoder outputs of the visible patches, modality-shared and
+        modality-specific side by side.
+      mask: which patches these are.
+      lead_valid: False where a lead is missing.
+
+    Returns:
+      Predicted samples of every patch, hidden or not.
+    """
+    b, l, n, d = tokens.shape[0], self.num_leads, self.num_patches, self.width
+    x = nn.Dense(d, dtype=self.dtype, name="fuse")(tokens)
+    embed = nn.initializers.normal(0.02)
+    hole = self.param("mask_token", embed, (1, 1, d)).astype(x.dtype)
+    lead = self.param("lead_embedding", embed, (l, 1, d)).astype(x.dtype)
+    # Slots of missing leads carry garbage; to the decoder they are holes.
+    x = jnp.where(mask.seen[..., None], x, hole)
+    holes = jnp.broadcast_to(hole, (b, l * n - x.shape[1], d))
+    x = jnp.concatenate([x, holes], axis=1)
+    x = masking.permute(x, mask.inverse, mask.order).reshape(b, l, n, d)
+    time = jnp.asarray(layers.sincos_embedding(n, d), x.dtype)
+    x += (lead + time)[None]
+    for i in range(self.depth):
+      x = layers.AxialBlock(
+        self.num_heads, self.mlp_dim, self.dtype, name=f"block_{i}"
+      )(x, lead_valid)
+    x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+    return nn.Dense(self.patch_length, dtype=self.dtype, name="samples")(x)
+
+
+class ReportDecoder(nn.Module):
+  """BERT's masked language model head, up to the product with the words."""
+
+  width: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, tokens: Float[Array, "batch slot fused"]
+  ) -> Float[Array, "batch slot width"]:
+    """Dense, GELU, LayerNorm; the caller multiplies with the word table."""
+    x = nn.Dense(self.width, dtype=self.dtype, name="dense")(tokens)
+    x = jax.nn.gelu(x, approximate=False)
+    return nn.LayerNorm(dtype=self.dtype, name="norm")(x)

@@ -1,0 +1,55 @@
+"""ECG backbone: a ViT over the visible patches of all leads together."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from cgdmer_jax.models import layers
+
+
+class EcgEncoder(nn.Module):
+  """Linear patches, lead and time embedding, joint space-time attention."""
+
+  num_leads: int
+  num_patches: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    patches: Float[Array, "batch token sample"],
+    index: Int[Array, "batch token"],
+    seen: Bool[Array, "batch token"],
+  ) -> Float[Array, "batch token width"]:
+    """Encodes the given patches, and nothing else.
+
+    Args:
+      patches: samples of the visible patches.
+      index: flat patch index lead * num_patches + time.
+      seen: False for slots that are to be ignored (patches of missing leads).
+
+    Returns:
+      Tokens; those of ignored slots are meaningless.
+    """
+    x = nn.Dense(self.width, dtype=self.dtype, name="patch")(patches)
+    # A product with one-hot rows: the gradient of a gather is a scatter, slow.
+    lead = jax.nn.one_hot(index // self.num_patches, self.num_leads)
+    x += nn.Dense(
+      self.width,
+      use_bias=False,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.normal(0.02),
+      name="lead_embedding",
+    )(lead)
+    time = layers.sincos_embedding(self.num_patches, self.width)
+    x += jnp.asarray(time, x.dtype)[index % self.num_patches]
+    return layers.Transformer(
+      self.depth, self.num_heads, self.mlp_dim, self.dtype, name="blocks"
+    )(x, seen)

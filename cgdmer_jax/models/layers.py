@@ -1,0 +1,141 @@
+"""Pre-LN transformer blocks, shared by every encoder and decoder but BERT."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+
+def sincos_embedding(length: int, width: int) -> np.ndarray:
+  """Fixed sin-cos position table (Vaswani et al. 2017, section 3.5).
+
+  Returns:
+    float32 (length, width): sines in the first half, cosines in the second.
+  """
+  if width % 2:
+    raise ValueError(f"sin-cos embedding needs an even width, got {width}")
+  frequency = 10_000.0 ** (-np.arange(width // 2) / (width // 2))
+  angle = np.arange(length)[:, None] * frequency
+  return np.concatenate([np.sin(angle), np.cos(angle)], 1).astype(np.float32)
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention; softmax in float32.
+
+  At these lengths (tens to hundreds of tokens) the score matrix is small
+  (240 tokens: 0.2 MB a head), so XLA's attention needs no hand-made kernel.
+  """
+
+  num_heads: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "batch token width"],
+    valid: Bool[Array, "batch token"] | None = None,
+  ) -> Float[Array, "batch token width"]:
+    """Attends from every token to the valid ones (all when None)."""
+    width = x.shape[-1]
+    heads = (self.num_heads, width // self.num_heads)
+    qkv = nn.DenseGeneral((3, *heads), dtype=self.dtype, name="qkv")(x)
+    query, key, value = (qkv[..., i, :, :] for i in range(3))
+    mask = None if valid is None else valid[:, None, None, :]
+    x = jax.nn.dot_product_attention(query, key, value, mask=mask)
+    return nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(
+      x
+    )
+
+
+class Mlp(nn.Module):
+  """Two-layer perceptron with GELU."""
+
+  hidden: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps the last axis to `hidden` and back."""
+    width = x.shape[-1]
+    x = nn.Dense(self.hidden, dtype=self.dtype, name="up")(x)
+    return nn.Dense(width, dtype=self.dtype, name="down")(jax.nn.gelu(x))
+
+
+class Block(nn.Module):
+  """Pre-LN transformer block."""
+
+  num_heads: int
+  mlp_dim: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, valid: Array | None = None) -> Array:
+    """`x` (batch, token, width); see `Attention` for `valid`."""
+    y = nn.LayerNorm(dtype=self.dtype, name="norm_attention")(x)
+    x += Attention(self.num_heads, self.dtype, name="attention")(y, valid)
+    y = nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x)
+    return x + Mlp(self.mlp_dim, self.dtype, name="mlp")(y)
+
+
+class Transformer(nn.Module):
+  """`depth` pre-LN blocks and a final LayerNorm."""
+
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, valid: Array | None = None) -> Array:
+    """`x` (batch, token, width); see `Attention` for `valid`."""
+    for i in range(self.depth):
+      x = Block(self.num_heads, self.mlp_dim, self.dtype, name=f"block_{i}")(
+        x, valid
+      )
+    return nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+
+
+class AxialBlock(nn.Module):
+  """Attention along time within a lead, then across leads at one time.
+
+  Costs L*N*(L + N) scores instead of (L*N)^2; two steps connect every patch
+  with every other, and a lead that is hidden whole is restored across leads.
+  """
+
+  num_heads: int
+  mlp_dim: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "batch lead patch width"],
+    lead_valid: Bool[Array, "batch lead"],
+  ) -> Float[Array, "batch lead patch width"]:
+    """Missing leads are attended to by nobody but themselves."""
+    b, l, n, d = x.shape
+    y = nn.LayerNorm(dtype=self.dtype, name="norm_time")(x)
+    y = Attention(self.num_heads, self.dtype, name="time")(
+      y.reshape(b * l, n, d)
+    )
+    x += y.reshape(b, l, n, d)
+    y = nn.LayerNorm(dtype=self.dtype, name="norm_lead")(x)
+    y = Attention(self.num_heads, self.dtype, name="lead")(
+      y.swapaxes(1, 2).reshape(b * n, l, d),
+      jnp.repeat(lead_valid, n, axis=0),
+    )
+    x += y.reshape(b, n, l, d).swapaxes(1, 2)
+    y = nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x)
+    return x + Mlp(self.mlp_dim, self.dtype, name="mlp")(y)
+
+
+def masked_mean(
+  x: Float[Array, "batch token width"], valid: Bool[Array, "batch token"]
+) -> Float[Array, "batch width"]:
+  """Mean over the valid tokens, in float32."""
+  weight = valid[..., None].astype(jnp.float32)
+  total = jnp.sum(x.astype(jnp.float32) * weight, axis=1)
+  return total / jnp.maximum(jnp.sum(weight, axis=1), 1.0)

@@ -1,0 +1,91 @@
+"""Report backbone: BERT (Devlin et al. 2019), post-LN, exact GELU."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from cgdmer_jax.models import layers
+
+_EPSILON = 1e-12  # LayerNorm of every published BERT checkpoint.
+
+
+class BertBlock(nn.Module):
+  """Post-LN transformer block."""
+
+  num_heads: int
+  mlp_dim: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, valid: Array) -> Array:
+    """`x` (batch, token, width), attending to the valid tokens."""
+    y = layers.Attention(self.num_heads, self.dtype, name="attention")(x, valid)
+    x = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm_attention")(x + y)
+    y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="up")(x)
+    y = jax.nn.gelu(y, approximate=False)
+    y = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y)
+    return nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm_mlp")(x + y)
+
+
+class ReportEncoder(nn.Module):
+  """BERT encoder without pooler; the word table serves the MLM head too."""
+
+  vocab_size: int
+  max_length: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    """Makes the embedding tables and the blocks."""
+
+    def embed(count):
+      return nn.Embed(
+        count,
+        self.width,
+        dtype=self.dtype,
+        embedding_init=nn.initializers.normal(0.02),
+      )
+
+    self.word = embed(self.vocab_size)
+    self.position = embed(self.max_length)
+    self.token_type = embed(2)
+    self.norm = nn.LayerNorm(_EPSILON, dtype=self.dtype)
+    self.blocks = [
+      BertBlock(self.num_heads, self.mlp_dim, self.dtype)
+      for _ in range(self.depth)
+    ]
+
+  def __call__(
+    self,
+    tokens: Int[Array, "batch token"],
+    valid: Bool[Array, "batch token"],
+  ) -> Float[Array, "batch token width"]:
+    """Encodes reports of one segment; `valid` is False for padding.
+
+    Raises:
+      ValueError: reports longer than `max_length`.
+    """
+    length = tokens.shape[1]
+    if length > self.max_length:
+      raise ValueError(
+        f"reports of {length} tokens; this model reads {self.max_length}"
+      )
+    x = self.word(tokens)
+    x += self.position(jnp.arange(length))[None]
+    x += self.token_type(jnp.zeros((1, 1), jnp.int32))
+    x = self.norm(x)
+    for block in self.blocks:
+      x = block(x, valid)
+    return x
+
+  def word_logits(
+    self, x: Float[Array, "batch slot width"]
+  ) -> Float[Array, "batch slot vocab"]:
+    """Scores of every word: the product with the embedding table."""
+    return self.word.attend(x)
