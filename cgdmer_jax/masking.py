@@ -84,16 +84,15 @@ def sample_patch_mask(
   Raises:
     ValueError: unknown kind.
   """
+  if kind == "none":
+    return full_view(lead_valid, num_patches)
   b, l = lead_valid.shape
   n = num_patches
   lead_key, time_key = jax.random.split(key)
   visible_leads = l - num_hidden(l, lead_ratio)
   visible_times = n - num_hidden(n, time_ratio)
   missing = 2.0 * ~lead_valid  # Noise is below 1: missing leads come last.
-  if kind == "none":
-    visible = jnp.ones((b, l, n), bool)
-    num_visible = l * n
-  elif kind == "random":
+  if kind == "random":
     num_visible = visible_leads * visible_times
     noise = jax.random.uniform(time_key, (b, l, n)) + missing[..., None]
     rank = _rank(noise.reshape(b, l * n))
@@ -120,6 +119,21 @@ def sample_patch_mask(
     seen=seen,
     hidden=~visible & lead_valid[..., None],
     num_visible=num_visible,
+  )
+
+
+def full_view(
+  lead_valid: Bool[Array, "batch lead"], num_patches: int
+) -> PatchMask:
+  """The mask that hides nothing: what inference uses."""
+  b, l = lead_valid.shape
+  order = jnp.broadcast_to(jnp.arange(l * num_patches), (b, l * num_patches))
+  return PatchMask(
+    order=order,
+    inverse=order,
+    seen=jnp.repeat(lead_valid, num_patches, axis=1),
+    hidden=jnp.zeros((b, l, num_patches), bool),
+    num_visible=l * num_patches,
   )
 
 
@@ -169,6 +183,12 @@ class TokenMask:
   position: Array
   target: Array
   weight: Array
+
+
+def unmasked_tokens(tokens: Int[Array, "batch token"]) -> TokenMask:
+  """Whole reports, with nothing to predict."""
+  empty = jnp.zeros((tokens.shape[0], 0), jnp.int32)
+  return TokenMask(tokens, empty, empty, empty.astype(jnp.float32))
 
 
 def sample_token_mask(

@@ -6,6 +6,7 @@ used), "tensor" (heads and MLP width cut). The batch is cut over data x fsdp.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -49,24 +50,15 @@ def make_mesh(shape: Sequence[int]) -> jax.sharding.Mesh:
   """
   count = jax.device_count()
   shape = list(shape)
-  known = 1
-  for size in shape:
-    known *= size if size != -1 else 1
+  known = math.prod(size for size in shape if size != -1)
   if shape.count(-1) == 1 and count % known == 0:
     shape[shape.index(-1)] = count // known
-  if len(shape) != len(AXES) or -1 in shape or count != _product(shape):
+  if len(shape) != len(AXES) or -1 in shape or count != math.prod(shape):
     raise UserError(
-      f"mesh={tuple(shape)} over {AXES} does not fit {count} devices; the sizes "
-      "must multiply to it, one of them may be -1"
+      f"mesh={tuple(shape)} over {AXES} does not fit {count} devices; the "
+      "sizes must multiply to it, one of them may be -1"
     )
   return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
-
-
-def _product(values: Sequence[int]) -> int:
-  result = 1
-  for value in values:
-    result *= value
-  return result
 
 
 def path_name(path) -> str:

@@ -6,6 +6,11 @@ import pathlib
 # XLA:CPU sizes its thread pool by NPROC (else by the core count). Collectives
 # over fake devices deadlock when the pool is smaller than the devices need.
 os.environ.setdefault("NPROC", "16")
+# Toy models spend their time in LLVM; numbers do not depend on it.
+os.environ.setdefault(
+  "XLA_FLAGS",
+  "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true",
+)
 
 import jax
 import pytest

@@ -15,7 +15,10 @@ from ml_collections import ConfigDict
 from cgdmer_jax import masking
 from cgdmer_jax.models import decoders, ecg_encoder, layers, report_encoder
 
+# The report tokenizer's special ids come first: [PAD] [UNK] [CLS] [SEP] [MASK].
 PAD_ID = 0
+MASK_ID = 4
+NUM_SPECIAL = 5
 
 
 @flax.struct.dataclass
@@ -187,5 +190,5 @@ class CGDMER(nn.Module):
       if self.use_mlm:
         at = jnp.take_along_axis(fused, words.position[..., None], axis=1)
         x = self.report_encoder.word_logits(self.report_decoder(at))
-        word_logits = x + self.word_bias.astype(x.dtype)
+        word_logits = x + self.word_bias.astype(x.dtype)[None, None]
     return Outputs(ecg, report, samples, word_logits, log_scale, bias)

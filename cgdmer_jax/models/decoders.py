@@ -52,7 +52,7 @@ class EcgDecoder(nn.Module):
     x = jnp.concatenate([x, holes], axis=1)
     x = masking.permute(x, mask.inverse, mask.order).reshape(b, l, n, d)
     time = jnp.asarray(layers.sincos_embedding(n, d), x.dtype)
-    x += (lead + time)[None]
+    x += (lead + time[None])[None]
     for i in range(self.depth):
       x = layers.AxialBlock(
         self.num_heads, self.mlp_dim, self.dtype, name=f"block_{i}"

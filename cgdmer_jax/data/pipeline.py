@@ -1,0 +1,196 @@
+"""Batches of records on the host.
+
+The order of the records is a pure function of (seed, step): a run resumes at
+any step at once, on any number of processes, without saved iterator state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+
+from cgdmer_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+
+class SignalSource(Protocol):
+  """What batches are read from; `EcgSource` is one."""
+
+  def __len__(self) -> int:
+    """Number of records."""
+
+  def signal(self, index: int) -> dict[str, Any]:
+    """`ecg` int16 (12, T) and `lead_valid` bool (12,) of a record."""
+
+
+def train_batches(
+  source: SignalSource,
+  report_ids: np.ndarray,
+  tokens: np.ndarray,
+  *,
+  batch_size: int,
+  seed: int,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+  num_threads: int = 2,
+  num_workers: int = 0,
+) -> Iterator[Batch]:
+  """Endless training batches, beginning with the one of `start_step`.
+
+  Every epoch visits each record once, in a new order. Where `batch_size` does
+  not divide the data set, one batch holds the end of an epoch and the beginning
+  of the next.
+
+  Process p yields rows [p * b, (p + 1) * b) of each global batch, b =
+  batch_size / process_count: the global batch does not depend on the number of
+  processes, neither its records nor their order.
+
+  Args:
+    source: the records.
+    report_ids: int32 (records,), row of `tokens` for each record.
+    tokens: int32 (reports, S), token ids of each distinct report.
+    batch_size: records of the global batch, over all processes.
+    seed: of the order of the records.
+    start_step: first step, that is the number of updates already made.
+    process_index: this process.
+    process_count: processes that share each global batch.
+    num_threads: batches that are read at the same time.
+    num_workers: reading processes; 0 reads in threads of this one, which is
+      enough until a host needs more than about 10,000 records/s.
+
+  Returns:
+    Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12), report_id int32
+    (b,), tokens int32 (b, S)}. Close it (`close()`) to stop its workers.
+
+  Raises:
+    UserError: the batch is larger than the data set or cannot be divided by
+      the number of processes.
+  """
+  rows = _process_rows(batch_size, process_index, process_count)
+  if batch_size > len(source):
+    raise UserError(
+      f"batch_size {batch_size} is larger than the data set: {len(source)}"
+      " records; reduce the batch size"
+    )
+  if len(report_ids) != len(source):
+    raise ValueError(f"{len(report_ids)} report ids, {len(source)} records")
+  order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+  batches = order.batch(batch_size)[start_step:].map(_Read(source, rows))
+  return _iterate(batches, report_ids, tokens, num_threads, num_workers)
+
+
+def eval_batches(
+  source: SignalSource,
+  *,
+  batch_size: int,
+  process_index: int = 0,
+  process_count: int = 1,
+  num_threads: int = 2,
+) -> Iterator[Batch]:
+  """All records once, in order, in batches of equal size.
+
+  The last batch is filled up by repeating the last record, with `valid` False:
+  such rows are ordinary input to a model and must not be counted. Process p
+  yields rows [p * b, (p + 1) * b) of each global batch, as in training.
+
+  Args:
+    source: the records.
+    batch_size: rows of the global batch, over all processes.
+    process_index: this process.
+    process_count: processes that share each global batch.
+    num_threads: batches that are read at the same time.
+
+  Returns:
+    Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12), index int32
+    (b,): record of each row, valid bool (b,): False in padding}.
+
+  Raises:
+    UserError: the batch cannot be divided by the number of processes.
+  """
+  rows = _process_rows(batch_size, process_index, process_count)
+  starts = grain.MapDataset.range(0, len(source), batch_size)
+  batches = starts.map(_ReadInOrder(source, batch_size, rows))
+  return iter(batches.to_iter_dataset(_read_options(num_threads)))
+
+
+def with_reports(
+  batch: Batch, report_ids: np.ndarray, tokens: np.ndarray
+) -> Batch:
+  """`batch` with `report_id` int32 (b,) and `tokens` int32 (b, S).
+
+  Args:
+    batch: has `index`, the record of each row.
+    report_ids: int32 (records,), row of `tokens` for each record.
+    tokens: int32 (reports, S), token ids of each distinct report.
+  """
+  report_id = report_ids[batch["index"]]
+  return {**batch, "report_id": report_id, "tokens": tokens[report_id]}
+
+
+def _process_rows(batch_size: int, index: int, count: int) -> slice:
+  """The rows of the global batch that belong to process `index`."""
+  if batch_size < 1 or batch_size % count:
+    raise UserError(
+      f"batch_size {batch_size} cannot be divided among {count} processes; it"
+      f" must be a positive multiple of {count}"
+    )
+  b = batch_size // count
+  return slice(index * b, (index + 1) * b)
+
+
+class _Read:
+  """Map from record numbers (B,) to the signals of this process' rows."""
+
+  def __init__(self, source: SignalSource, rows: slice):
+    self._source = source
+    self._rows = rows
+
+  def __call__(self, indices: Sequence[int] | np.ndarray) -> Batch:
+    indices = np.asarray(indices, np.int32)[self._rows]
+    records = [self._source.signal(int(i)) for i in indices]
+    return {
+      "ecg": np.stack([r["ecg"] for r in records]),
+      "lead_valid": np.stack([r["lead_valid"] for r in records]),
+      "index": indices,
+    }
+
+
+class _ReadInOrder:
+  """Map from the first record of a batch to its padded rows."""
+
+  def __init__(self, source: SignalSource, batch_size: int, rows: slice):
+    self._last = len(source) - 1
+    self._batch_size = batch_size
+    self._rows = rows
+    self._read = _Read(source, rows)
+
+  def __call__(self, start: int) -> Batch:
+    indices = np.arange(start, start + self._batch_size)
+    batch = self._read(np.minimum(indices, self._last))
+    return {**batch, "valid": indices[self._rows] <= self._last}
+
+
+def _iterate(batches, report_ids, tokens, num_threads, num_workers):
+  dataset = batches.to_iter_dataset(_read_options(num_threads))
+  if num_workers:
+    dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers))
+  iterator = iter(dataset)
+  try:
+    # Reports are added here, not in the map: workers need no copy of them.
+    for batch in iterator:
+      batch = with_reports(batch, report_ids, tokens)
+      del batch["index"]
+      yield batch
+  finally:
+    iterator.close()
+
+
+def _read_options(num_threads: int) -> grain.ReadOptions:
+  return grain.ReadOptions(
+    num_threads=num_threads, prefetch_buffer_size=2 * num_threads
+  )

@@ -1,0 +1,245 @@
+"""Figures of runs and results: loss curves and AUROC per label.
+
+Tracings are in `ecg_figure`.
+
+Every function returns a `matplotlib.figure.Figure` made without pyplot, so that
+nothing global is touched and no display is needed; `save` writes it. Colours
+are from the Okabe-Ito palette, which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+INK = "#1a1a1a"
+MUTED = "#666666"
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+_COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D")
+_NOISY = 200  # longer curves are drawn light, with their running mean
+
+
+def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
+  """Writes a figure as PNG, PDF or SVG by the ending of its name.
+
+  Args:
+    figure: from one of the functions below.
+    path: folders are made.
+    dpi: of PNG.
+  """
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(path, dpi=dpi, facecolor="white")
+
+
+def blank(width: float, height: float) -> Figure:
+  """An empty figure of width x height inches that can be drawn anywhere."""
+  figure = Figure(figsize=(width, height))
+  FigureCanvasAgg(figure)
+  return figure
+
+
+def loss_curves(
+  rows: Sequence[Mapping[str, float | None]], step: str = "step"
+) -> Figure:
+  """Small multiples of every logged term over steps.
+
+  A quantity logged as "train/x" and as "validation/x" (any prefix with a slash)
+  shares one panel "x". Long curves are drawn light below their running mean.
+  Missing and undefined values are passed over.
+
+  Args:
+    rows: one mapping per logged step, as read from `metrics.jsonl`.
+    step: key of the step.
+
+  Returns:
+    The figure.
+
+  Raises:
+    ValueError: no row has a step and a value.
+  """
+  panels: dict[str, dict[str, tuple[list, list]]] = {}
+  for row in rows:
+    for key, value in row.items():
+      if key == step or value is None or step not in row:
+        continue
+      prefix, _, name = key.rpartition("/")
+      series = panels.setdefault(name, {}).setdefault(prefix, ([], []))
+      series[0].append(row[step])
+      series[1].append(value)
+  if not panels:
+    raise ValueError(f"no row has {step!r} and a value to draw")
+  prefixes = list(dict.fromkeys(p for panel in panels.values() for p in panel))
+  columns = min(3, len(panels))
+  lines = math.ceil(len(panels) / columns)
+  figure = blank(3.6 * columns + 0.3, 2.5 * lines + 0.5)
+  figure.set_layout_engine("constrained")
+  for i, (name, panel) in enumerate(panels.items()):
+    axes = figure.add_subplot(lines, columns, i + 1)
+    for prefix, (x, y) in panel.items():
+      k = prefixes.index(prefix)
+      sparse = len(x) <= 30
+      colour = _COLOURS[k % len(_COLOURS)]
+      noisy = len(x) > _NOISY
+      axes.plot(
+        x,
+        y,
+        color=colour,
+        linewidth=0.6 if noisy else 1.2,
+        alpha=0.3 if noisy else 1.0,
+        marker=_MARKERS[k % len(_MARKERS)] if sparse else None,
+        markersize=3.5,
+      )
+      if noisy:
+        axes.plot(x, running_mean(y, len(y) // 50), color=colour, linewidth=1.4)
+    axes.set_title(name, fontsize=10, loc="left", color=INK)
+    _plain(axes)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
+    if i >= len(panels) - columns:
+      axes.set_xlabel("step", fontsize=9)
+  if prefixes != [""]:
+    handles = [
+      Line2D([], [], color=_COLOURS[k % len(_COLOURS)], label=p or "run")
+      for k, p in enumerate(prefixes)
+    ]
+    figure.legend(
+      handles=handles,
+      loc="outside upper left",
+      ncols=len(handles),
+      frameon=False,
+      fontsize=9,
+    )
+  return figure
+
+
+def running_mean(values: Sequence[float], width: int) -> np.ndarray:
+  """Centred mean over 2 * (width // 2) + 1 values, fewer at the ends."""
+  half = width // 2
+  total = np.cumsum(np.r_[0.0, values])
+  i = np.arange(len(values))
+  first = np.maximum(i - half, 0)
+  last = np.minimum(i + half + 1, len(values))
+  return (total[last] - total[first]) / (last - first)
+
+
+def _plain(axes: Axes) -> None:
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.tick_params(labelsize=8, length=3)
+  axes.set_axisbelow(True)
+
+
+def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
+  """Dot plot of the AUROC of every label with its 95 % interval.
+
+  Labels are sorted by the first series; labels that were skipped are named
+  below. The counts on the right are the positives in test and their share.
+
+  Args:
+    series: name ("CG-DMER", "random") -> entry of "settings" in a result file;
+      all of the same test records.
+    title: above the plot.
+
+  Returns:
+    The figure.
+
+  Raises:
+    ValueError: no label was scored.
+  """
+  first = next(iter(series.values()))
+  values = {
+    name: {r["name"]: r["auroc"] for r in s["labels"] if r["auroc"]}
+    for name, s in series.items()
+  }
+  scored = [r for r in first["labels"] if r["auroc"]]
+  if not scored:
+    raise ValueError("no label was scored: nothing to draw")
+  scored.sort(key=lambda r: r["auroc"]["value"])
+  height = 0.24 * (len(scored) + 2) + 1.5
+  figure = blank(7.2, height)
+  figure.set_layout_engine("constrained")
+  axes = figure.add_subplot()
+  top = len(scored) + 0.6
+  offsets = 0.28 * (0.5 - (np.arange(len(series)) + 0.5) / len(series))
+  lowest = 0.5
+  for k, (name, s) in enumerate(series.items()):
+    points = [(i, values[name].get(r["name"])) for i, r in enumerate(scored)]
+    points.append((top, s["macro_auroc"]))
+    for y, e in points:
+      if e is None or e["value"] is None:
+        continue
+      low = e["value"] if e["low"] is None else e["low"]
+      high = e["value"] if e["high"] is None else e["high"]
+      lowest = min(lowest, low)
+      y = y + 2 * offsets[k] if len(series) > 1 else y
+      style = {"color": _COLOURS[k % len(_COLOURS)], "zorder": 3 + (k == 0)}
+      axes.plot([low, high], [y, y], linewidth=1.3, alpha=0.75, **style)
+      axes.plot(
+        [e["value"]],
+        [y],
+        marker=_MARKERS[k % len(_MARKERS)],
+        markersize=6 if y > top - 0.5 else 4.5,
+        markerfacecolor=style["color"] if k == 0 else "white",
+        **style,
+      )
+  right = axes.get_yaxis_transform()
+  for i, r in enumerate(scored):
+    if i % 2:
+      axes.axhspan(i - 0.5, i + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
+    axes.text(1.12, i, f"{r['num_positive']:,}", transform=right, **_COUNT)
+    axes.text(
+      1.24, i, f"{100 * r['prevalence']:.1f} %", transform=right, **_COUNT
+    )
+  axes.text(1.12, top, "positives", transform=right, **_COUNT)
+  axes.text(1.24, top, "share", transform=right, **_COUNT)
+  axes.axhline(len(scored) - 0.2, color=MUTED, linewidth=0.6)
+  axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+  axes.set_yticks(
+    [*range(len(scored)), top], [r["name"] for r in scored] + ["macro average"]
+  )
+  axes.get_yticklabels()[-1].set_fontweight("bold")
+  axes.set_ylim(-0.6, top + 0.7)
+  axes.set_xlim(max(0.0, lowest - 0.02), 1.005)
+  axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
+  _plain(axes)
+  axes.tick_params(axis="y", length=0, labelsize=8.5)
+  axes.set_xlabel("AUROC with 95 % interval (dotted: chance)", fontsize=9)
+  if title:
+    axes.set_title(title, fontsize=11, loc="left", color=INK)
+  handles = [
+    Line2D(
+      [],
+      [],
+      color=_COLOURS[k % len(_COLOURS)],
+      marker=_MARKERS[k % len(_MARKERS)],
+      markerfacecolor=_COLOURS[k % len(_COLOURS)] if k == 0 else "white",
+      label=name,
+    )
+    for k, name in enumerate(series)
+  ]
+  figure.legend(
+    handles=handles,
+    loc="outside upper right",
+    ncols=len(handles),
+    frameon=False,
+    fontsize=9,
+  )
+  skipped = [r["name"] for r in first["labels"] if not r["auroc"]]
+  if skipped:
+    text = "Too few positives or negatives in test: " + ", ".join(skipped)
+    figure.supxlabel(
+      "\n".join(textwrap.wrap(text, 110)), fontsize=7.5, color=MUTED
+    )
+  return figure
+
+
+_COUNT = {"fontsize": 8, "color": MUTED, "ha": "right", "va": "center"}

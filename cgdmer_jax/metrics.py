@@ -1,0 +1,102 @@
+"""Scalars of a run on disk: `metrics.jsonl` and TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+FILE_NAME = "metrics.jsonl"
+
+
+class MetricWriter:
+  """Appends scalars to `workdir/metrics.jsonl` and `workdir/tensorboard`.
+
+  A run killed between two checkpoints has written steps that the resumed run
+  will write again. Opening the writer therefore drops every line after
+  `start_step`, and a last line that was cut off.
+
+  One process of a run writes; use as a context manager.
+  """
+
+  def __init__(self, workdir: str | os.PathLike[str], start_step: int = 0):
+    """Opens the files.
+
+    Args:
+      workdir: local or mounted directory; made if missing.
+      start_step: step to resume from; 0 starts anew.
+    """
+    import tensorboardX
+
+    workdir = pathlib.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / FILE_NAME
+    _keep_until(path, start_step)
+    self._file = path.open("a", encoding="utf-8")
+    # TensorBoard hides what older event files say about steps from here on.
+    self._events = tensorboardX.SummaryWriter(
+      os.fspath(workdir / "tensorboard"), purge_step=start_step + 1
+    )
+
+  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Writes one line; it is in the file when this returns.
+
+    Args:
+      step: updates made.
+      scalars: name -> value. JSON has no NaN or infinity: those become null.
+    """
+    values = {k: float(v) for k, v in scalars.items()}
+    finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+    line = json.dumps({"step": int(step), **finite}, allow_nan=False)
+    self._file.write(line + "\n")
+    self._file.flush()
+    for key, value in values.items():
+      self._events.add_scalar(key, value, int(step))
+
+  def close(self) -> None:
+    """Closes the files."""
+    self._file.close()
+    self._events.close()
+
+  def __enter__(self) -> MetricWriter:
+    return self
+
+  def __exit__(self, *exc) -> None:
+    self.close()
+
+
+def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """The lines of a run in the order written, null as NaN.
+
+  Args:
+    workdir: of the run. A run without metrics has an empty list.
+
+  Returns:
+    One dict a line: `step` (int) and the scalars.
+  """
+  path = pathlib.Path(workdir) / FILE_NAME
+  if not path.exists():
+    return []
+  rows = [json.loads(line) for line in _whole_lines(path)]
+  return [
+    {k: math.nan if v is None else v for k, v in row.items()} for row in rows
+  ]
+
+
+def _whole_lines(path: pathlib.Path) -> list[str]:
+  """Lines that end with a newline; a torn last one is left out."""
+  *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+  return lines
+
+
+def _keep_until(path: pathlib.Path, last_step: int) -> None:
+  """Drops the lines of steps after `last_step`, all or nothing."""
+  if not path.exists():
+    return
+  kept = [x for x in _whole_lines(path) if json.loads(x)["step"] <= last_step]
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text("".join(x + "\n" for x in kept), encoding="utf-8")
+  temporary.replace(path)

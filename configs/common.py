@@ -1,0 +1,53 @@
+"""What every configuration shares."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+RECIPES = ("random", "mae", "clip", "masked_clip", "cg_dmer")
+
+
+def parse_arg(arg: str | None, **defaults):
+  """Reads the part behind the colon of `--config=file.py:arg`.
+
+  Args:
+    arg: comma-separated; `name` selects the preset of that name, `key=value`
+      sets an option.
+    **defaults: the options and their default values; `preset` among them.
+
+  Returns:
+    ConfigDict of the options.
+
+  Raises:
+    ValueError: an option that does not exist.
+  """
+  options = ConfigDict(defaults)
+  for item in filter(None, (arg or "").split(",")):
+    key, _, value = item.partition("=")
+    if not value:
+      key, value = "preset", item
+    if key not in options:
+      raise ValueError(
+        f"unknown option {key!r} in --config=...:{arg}; known: "
+        + ", ".join(sorted(options))
+      )
+    options[key] = value
+  return options
+
+
+def choose(name: str, value: str, choices) -> str:
+  """`value`, if it is one of `choices`.
+
+  Raises:
+    ValueError: it is not; the message lists them.
+  """
+  if value not in choices:
+    raise ValueError(f"{name}={value!r}; expected one of {', '.join(choices)}")
+  return value
+
+
+def transformer(width: int, depth: int, num_heads: int, mlp_dim: int):
+  """Shape of a stack of transformer blocks."""
+  return ConfigDict(
+    dict(width=width, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim)
+  )

@@ -1,0 +1,70 @@
+"""Pretraining. Placeholder docstring."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """See the module docstring."""
+  options = common.parse_arg(arg, preset="demo", recipe="cg_dmer")
+  c = ConfigDict()
+  c.task = "pretrain"
+  c.recipe = common.choose("recipe", options.recipe, common.RECIPES)
+  c.seed = 0
+  c.dtype = "float32"
+  c.mesh = (-1, 1, 1)
+  c.data = dict(
+    dataset="synthetic_ecg/demo", train="train", validation="validation"
+  )
+  c.preprocess = dict(
+    sampling_rate=100,
+    bandpass=(0.5, 0.0),
+    normalise="fixed",
+    scale=0.25,
+    clip=20.0,
+  )
+  c.mask = dict(
+    kind="spatial_temporal", lead_ratio=0.5, time_ratio=0.5, token_ratio=0.15
+  )
+  c.align_view = "masked"
+  c.model = dict(
+    patch_length=50,
+    specific=True,
+    ecg=common.transformer(128, 4, 4, 384),
+    report=common.transformer(128, 2, 4, 256),
+    disentangle=common.transformer(128, 1, 4, 256),
+    ecg_decoder=common.transformer(64, 1, 4, 128),
+  )
+  c.model.report.max_length = 64
+  c.loss = dict(
+    ecg=1.0, mlm=0.1, align=1.0, disentangle=0.05, alignment="sigmoid"
+  )
+  c.optim = dict(
+    lr=1e-3,
+    b1=0.9,
+    b2=0.98,
+    weight_decay=0.05,
+    clip_norm=1.0,
+    warmup_ratio=0.1,
+    final_ratio=0.01,
+  )
+  c.train = dict(batch_size=64, steps=500)
+  _apply_recipe(c)
+  return c.lock()
+
+
+def _apply_recipe(c: ConfigDict) -> None:
+  """Switches off what a recipe does without."""
+  if c.recipe == "random":
+    c.train.steps = 0
+  elif c.recipe == "mae":
+    c.loss.update(mlm=0.0, align=0.0, disentangle=0.0)
+  elif c.recipe == "clip":
+    c.mask.kind = "none"
+    c.loss.update(ecg=0.0, mlm=0.0, disentangle=0.0)
+  elif c.recipe == "masked_clip":
+    c.loss.update(disentangle=0.0)
+  c.model.specific = bool(c.loss.disentangle)

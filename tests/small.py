@@ -1,0 +1,41 @@
+"""A configuration and batches small enough for tests."""
+
+import numpy as np
+
+from configs import common, pretrain
+
+NUM_SAMPLES = 200
+VOCAB_SIZE = 50
+
+
+def config(arg=None):
+  """The demo configuration with everything on, at toy widths."""
+  c = pretrain.get_config(arg).unlock()
+  c.model.patch_length = 25
+  for part in ("ecg", "report", "disentangle", "ecg_decoder"):
+    c.model[part].update(common.transformer(16, 1, 2, 24))
+  c.model.report.max_length = 16
+  c.train.batch_size = 8
+  return c.lock()
+
+
+def batch(size=8, seed=0):
+  """Random records; the first two share a report, one lead is missing."""
+  rng = np.random.default_rng(seed)
+  length = rng.integers(4, 17, size)
+  tokens = rng.integers(5, VOCAB_SIZE, (size, 16)).astype(np.int32)
+  tokens[np.arange(16)[None] >= length[:, None]] = 0
+  tokens[:, 0] = 2
+  tokens[1] = tokens[0]
+  lead_valid = np.ones((size, 12), bool)
+  lead_valid[2, 7] = False
+  ecg = rng.normal(scale=400, size=(size, 12, NUM_SAMPLES)).cumsum(-1) / 8
+  ecg = np.where(lead_valid[..., None], ecg, 0).astype(np.int16)
+  report_id = np.arange(size, dtype=np.int32)
+  report_id[1] = report_id[0]
+  return {
+    "ecg": ecg,
+    "lead_valid": lead_valid,
+    "tokens": tokens,
+    "report_id": report_id,
+  }

@@ -1,0 +1,163 @@
+"""The step: equal on every mesh, for every loss term; it learns."""
+
+import functools
+import re
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from cgdmer_jax import optim, sharding, train_step
+from cgdmer_jax.errors import UserError
+from tests import small
+
+TERMS = ("ecg", "mlm", "align", "disentangle")
+MESHES = {"data": (4, 1, 1), "fsdp": (1, 4, 1), "all": (2, 1, 2)}
+
+
+def mesh_of(shape):
+  devices = np.array(jax.devices()[: np.prod(shape)]).reshape(shape)
+  return jax.sharding.Mesh(devices, sharding.AXES)
+
+
+@functools.lru_cache
+def gradients(shape, alignment):
+  """Every loss term and its gradient, at the initial parameters, on a mesh.
+
+  One compilation serves all terms: their weights are an argument.
+  """
+  config = small.config()
+  with config.unlocked():
+    config.loss.alignment = alignment
+  mesh = mesh_of(shape)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  state, _ = train_step.create_state(
+    model, config, optax.identity(), small.NUM_SAMPLES, mesh
+  )
+
+  @jax.jit
+  def run(params, batch, weights):
+    def loss_fn(params):
+      key = train_step.step_key(config.seed, 3)
+      terms = train_step.loss_terms(model, config, params, batch, key)
+      return sum(weights[k] * terms[k] for k in TERMS), terms
+
+    return jax.grad(loss_fn, has_aux=True)(params)
+
+  batch = sharding.put_batch(small.batch(), mesh)
+  result = {}
+  for term in TERMS:
+    weights = {k: np.float32(k == term) for k in TERMS}
+    gradient, terms = jax.device_get(run(state.params, batch, weights))
+    result[term] = gradient, terms[term]
+  return result
+
+
+@pytest.mark.parametrize("mesh", ["data", "fsdp"])
+@pytest.mark.parametrize(
+  ("term", "alignment"),
+  [*((t, "sigmoid") for t in TERMS), ("align", "infonce")],
+)
+def test_four_devices_equal_one(mesh, term, alignment):
+  one, one_value = gradients((1, 1, 1), alignment)[term]
+  four, four_value = gradients(MESHES[mesh], alignment)[term]
+  np.testing.assert_allclose(four_value, one_value, rtol=1e-5)
+  scale = max(np.abs(x).max() for x in jax.tree.leaves(one))
+  assert scale > 1e-3
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(1, scale)),
+    four,
+    one,
+  )
+
+
+def run_steps(config, shape, steps):
+  mesh = mesh_of(shape)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  optimizer = optim.make_optimizer(config.optim, 30)
+  state, abstract = train_step.create_state(
+    model, config, optimizer, small.NUM_SAMPLES, mesh
+  )
+  step = jax.jit(
+    train_step.make_train_step(model, config, optimizer),
+    donate_argnums=0,
+    out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), None),
+  )
+  history = []
+  for _ in range(steps):
+    state, metrics = step(state, sharding.put_batch(small.batch(), mesh))
+    history.append(jax.device_get(metrics))
+  return state, history
+
+
+def test_it_learns_and_a_mesh_follows():
+  config = small.config()
+  with config.unlocked():
+    config.optim.lr = 3e-3
+  state, one = run_steps(config, (1, 1, 1), 30)
+  assert int(state.step) == 30
+  assert one[-1]["loss"] < 0.7 * one[0]["loss"]
+  assert one[0]["ecg"] != one[1]["ecg"]  # another mask at every step
+  _, many = run_steps(config, MESHES["all"], 5)
+  for a, b in zip(one[:5], many, strict=False):
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
+
+
+def test_parameters_and_moments_are_cut_alike():
+  config = small.config()
+  mesh = mesh_of((1, 2, 2))
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  optimizer = optim.make_optimizer(config.optim, 10)
+  state, _ = train_step.create_state(
+    model, config, optimizer, small.NUM_SAMPLES, mesh
+  )
+  specs = {}
+  for path, x in jax.tree_util.tree_leaves_with_path(state):
+    specs[sharding.path_name(path)] = x.sharding.spec
+  kernel = "ecg_encoder/blocks/block_0/mlp/up/kernel"
+  found = {k: v for k, v in specs.items() if k.endswith(kernel)}
+  assert len(found) == 3  # parameter and both moments
+  assert set(found.values()) == {jax.sharding.PartitionSpec("fsdp", "tensor")}
+  shard = state.params["ecg_encoder"]["blocks"]["block_0"]["mlp"]["up"]
+  assert shard["kernel"].addressable_shards[0].data.shape == (8, 12)
+
+
+def test_every_rule_matches_something():
+  config = small.config()
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  shapes = jax.eval_shape(
+    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
+  )
+  paths = [
+    "/" + sharding.path_name(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(shapes)
+  ]
+  left = paths
+  for rule, _ in sharding.RULES:
+    rest = [p for p in left if not re.search(rule, p)]
+    assert len(rest) < len(left), f"rule {rule!r} matches no parameter"
+    left = rest
+  assert not left
+
+
+def test_decay_mask_spares_norms_biases_and_embeddings():
+  config = small.config()
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  params = jax.eval_shape(
+    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
+  )
+  for path, decayed in jax.tree_util.tree_leaves_with_path(
+    optim.decay_mask(params)
+  ):
+    name = sharding.path_name(path)
+    kernel = name.endswith("/kernel") and "lead_embedding" not in name
+    assert decayed == kernel, name
+
+
+def test_meshes_that_do_not_fit():
+  with pytest.raises(UserError, match=r"does not fit 4 devices"):
+    sharding.make_mesh((3, 1, 1))
+  with pytest.raises(UserError, match="not divisible by the 'fsdp' axis"):
+    sharding.spec_for("x/kernel", (4, 6), mesh_of((1, 4, 1)))
+  assert sharding.make_mesh((-1, 2, 1)).shape["data"] == 2
