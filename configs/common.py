@@ -51,3 +51,32 @@ def transformer(width: int, depth: int, num_heads: int, mlp_dim: int):
   return ConfigDict(
     dict(width=width, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim)
   )
+
+
+def evaluation(dataset: str) -> ConfigDict:
+  """How encoders are evaluated; see `cgdmer_jax/evaluate.py`.
+
+  Fields: `dataset` and its splits `train` (the labels of the probe),
+  `validation` (its regularisation) and `test`; `label_sets` by name;
+  `representation` of the probe: shared, specific or both; `batch_size` of
+  feature extraction; `fractions` of the training labels and `seeds` subsets of
+  each below 1; labels with fewer than `min_positives` test positives are
+  reported as skipped; `num_bootstrap` resamples of patients; `prompts`, a JSON
+  file, empty for ours.
+  """
+  return ConfigDict(
+    dict(
+      dataset=dataset,
+      train="train",
+      validation="validation",
+      test="test",
+      label_sets=("superclass", "subclass", "form", "rhythm", "all"),
+      representation="both",
+      batch_size=64,
+      fractions=(0.01, 0.1, 1.0),
+      seeds=5,
+      min_positives=10,
+      num_bootstrap=1000,
+      prompts="",
+    )
+  )

@@ -17,7 +17,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.dtype = "float32"
   c.mesh = (-1, 1, 1)
   c.data = dict(
-    dataset="synthetic_ecg/demo", train="train", validation="validation"
+    dataset="synthetic_ecg/demo",
+    train="train",
+    validation="validation",
+    vocab_size=2000,
+    num_workers=0,
   )
   c.preprocess = dict(
     sampling_rate=100,
@@ -51,7 +55,17 @@ def get_config(arg: str | None = None) -> ConfigDict:
     warmup_ratio=0.1,
     final_ratio=0.01,
   )
-  c.train = dict(batch_size=64, steps=500)
+  c.train = dict(
+    batch_size=64,
+    steps=500,
+    log_every=20,
+    validate_every=200,
+    checkpoint_every=100,
+    keep_checkpoints=2,
+  )
+  c.evaluation = common.evaluation(c.data.dataset)
+  c.evaluation.train = "train[:4000]"
+  c.evaluation.tasks = ("zero_shot", "linear_probe")
   _apply_recipe(c)
   return c.lock()
 
@@ -68,3 +82,4 @@ def _apply_recipe(c: ConfigDict) -> None:
   elif c.recipe == "masked_clip":
     c.loss.update(disentangle=0.0)
   c.model.specific = bool(c.loss.disentangle)
+  c.evaluation.representation = "both" if c.model.specific else "shared"

@@ -1,0 +1,201 @@
+"""Evaluates a pretrained model on downstream tasks and writes the results.
+
+Everything here reads frozen features; a random encoder of the same architecture
+is evaluated by the same code and stands beside every result.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import rich.console
+from absl import logging
+from ml_collections import ConfigDict
+
+from cgdmer_jax import experiment as experiment_lib
+from cgdmer_jax import figures, sharding
+from cgdmer_jax.data import index as index_lib
+from cgdmer_jax.data.source import EcgSource
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import (
+  features,
+  linear_probe,
+  prompts,
+  results,
+  tables,
+  zero_shot,
+)
+
+TASKS = ("zero_shot", "linear_probe")
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
+  """Runs the task `config.task` on the checkpoint `config.checkpoint`."""
+  source = EcgSource(
+    config.evaluation.dataset, config.evaluation.test, data_dir
+  )
+  experiment = experiment_lib.load(config.checkpoint, source.num_samples)
+  mesh = sharding.make_mesh(config.mesh)
+  evaluate(
+    experiment, config.evaluation, (config.task,), mesh, workdir, data_dir
+  )
+
+
+def evaluate(
+  experiment: experiment_lib.Experiment,
+  config: ConfigDict,
+  tasks: Sequence[str],
+  mesh: jax.sharding.Mesh,
+  workdir: pathlib.Path,
+  data_dir: pathlib.Path,
+) -> None:
+  """Evaluates an experiment beside its random twin; prints and writes tables.
+
+  Writes `results/*.json`, `results/*.npz`, `results/tables.md` and
+  `figures/auroc-*.png` below `workdir`.
+
+  Args:
+    experiment: what to evaluate.
+    config: `config.evaluation`.
+    tasks: some of `TASKS`.
+    mesh: devices for the features.
+    workdir: where results go.
+    data_dir: where data sets are.
+
+  Raises:
+    UserError: the data set, a label set, a prompt, a task or the
+      representation does not fit.
+  """
+  unknown = set(tasks) - set(TASKS)
+  if unknown:
+    raise UserError(
+      f"unknown task {', '.join(sorted(unknown))}; known: {', '.join(TASKS)}"
+    )
+  sources = {
+    split: EcgSource(config.dataset, config[split], data_dir)
+    for split in (
+      ("train", "validation", "test") if "linear_probe" in tasks else ("test",)
+    )
+  }
+  test = sources["test"]
+  for name in config.label_sets:
+    if name not in test.label_sets:
+      raise UserError(
+        f"{test.name} has no label set {name!r}; it has "
+        + ", ".join(test.label_sets)
+      )
+  experiment_lib.check_source(test, experiment.config)
+  experiments = [experiment]
+  if experiment.name != "random":
+    twin = experiment_lib.random_twin(experiment, mesh, test.num_samples)
+    experiments.append(twin)
+  extractor = features.Extractor(experiment, mesh)
+  indices = {k: index_lib.load_index(s) for k, s in sources.items()}
+  embeddings = []
+  for each in experiments:
+    logging.info(
+      "features of the %s encoder: %d records",
+      each.name,
+      sum(map(len, sources.values())),
+    )
+    embeddings.append(
+      {
+        split: extractor.ecg(each, source, config.batch_size)
+        for split, source in sources.items()
+      }
+    )
+  documents = []
+  for label_set in config.label_sets:
+    per_task = []
+    for task in tasks:
+      task_fn = _zero_shot if task == "zero_shot" else _linear_probe
+      encoders = [
+        results.Encoder(
+          each.name,
+          task_fn(each, embedding, indices, extractor, test, label_set, config),
+          each.checkpoint,
+          each.step,
+        )
+        for each, embedding in zip(experiments, embeddings, strict=True)
+      ]
+      result = results.make_result(
+        task,
+        config.dataset,
+        label_set,
+        encoders,
+        config_hash=experiment_lib.config_hash(experiment.config),
+        min_positives=config.min_positives,
+        num_bootstrap=config.num_bootstrap,
+      )
+      if jax.process_index() == 0:
+        per_task.append(results.write(workdir, result)[1])
+    documents.append(per_task)
+  if jax.process_index() == 0:
+    _show(documents, workdir)
+
+
+def _zero_shot(each, embedding, indices, extractor, test, label_set, config):
+  names = test.label_sets[label_set]
+  path = config.prompts or prompts.SCP_PROMPTS
+  sentences = prompts.load(label_set, names, path)
+  flat = [s for name in names for s in sentences[name]]
+  vectors = extractor.report(each, flat)
+  ends = np.cumsum([len(sentences[name]) for name in names])[:-1]
+  classes = dict(zip(names, np.split(vectors, ends), strict=True))
+  index = indices["test"]
+  return zero_shot.zero_shot(
+    embedding["test"].shared,
+    classes,
+    index.labels[label_set],
+    index.subject_ids,
+    names,
+    record_ids=index.ids,
+    min_positives=config.min_positives,
+    num_bootstrap=config.num_bootstrap,
+  )
+
+
+def _linear_probe(each, embedding, indices, extractor, test, label_set, config):
+  del each, extractor
+  return linear_probe.linear_probe(
+    {
+      split: features.represent(z, config.representation)
+      for split, z in embedding.items()
+    },
+    {split: index.labels[label_set] for split, index in indices.items()},
+    indices["test"].subject_ids,
+    test.label_sets[label_set],
+    record_ids_test=indices["test"].ids,
+    fractions=config.fractions,
+    seeds=config.seeds,
+    min_positives=config.min_positives,
+    num_bootstrap=config.num_bootstrap,
+  )
+
+
+def _show(documents, workdir: pathlib.Path) -> None:
+  """Tables to the terminal and to a file; one figure per label set."""
+  console = rich.console.Console()
+  texts = []
+  for per_task in documents:
+    table = tables.make(per_task)
+    console.print(tables.to_rich(table))
+    texts.append(tables.to_markdown(table))
+    first = per_task[-1]
+    series = {
+      f"{e['name']}, {e['settings'][-1]['setting']}": e["settings"][-1]
+      for e in first["encoders"]
+    }
+    name = f"auroc-{first['dataset'].replace('/', '-')}-{first['label_set']}"
+    figures.save(
+      figures.auroc_per_label(
+        series, title=f"{first['dataset']}, {first['label_set']}"
+      ),
+      workdir / "figures" / f"{name}.png",
+    )
+  path = workdir / "results" / "tables.md"
+  results.write_atomically(path, "\n".join(texts).encode())
+  console.print(f"tables: {path}\nfigures: {workdir / 'figures'}")

@@ -1,0 +1,259 @@
+"""The pretraining loop.
+
+Order of one step, which resuming relies on:
+batch -> step -> log -> save -> validate -> preemption check.
+Checkpoint k has seen exactly k updates; the batch after restoring it is batch
+k. Everything random is derived from (seed, step).
+"""
+
+from __future__ import annotations
+
+import collections
+import pathlib
+import signal
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from cgdmer_jax import (
+  checkpoint,
+  evaluate,
+  experiment,
+  figures,
+  metrics,
+  optim,
+  progress,
+  reconstruction,
+  sharding,
+  train_step,
+)
+from cgdmer_jax.data import index as index_lib
+from cgdmer_jax.data import pipeline, reports
+from cgdmer_jax.data.source import EcgSource
+from cgdmer_jax.errors import UserError
+
+
+class Diverged(RuntimeError):
+  """A loss term or the gradient is no longer finite."""
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
+  """Pretrains (or resumes) in `workdir`, then evaluates.
+
+  Args:
+    config: see `configs/pretrain.py`.
+    workdir: of the run; the same one resumes it.
+    data_dir: where data sets are.
+  """
+  data = config.data
+  source = EcgSource(data.dataset, data.train, data_dir)
+  validation = EcgSource(data.dataset, data.validation, data_dir)
+  experiment.check_source(source, config)
+  mesh = sharding.make_mesh(config.mesh)
+  index = index_lib.load_index(source)
+  workdir.mkdir(parents=True, exist_ok=True)
+  experiment.write_config(workdir, config)
+  tokenizer = experiment.prepare_tokenizer(
+    workdir, index.reports, config.data.vocab_size
+  )
+  model = train_step.build_model(config, source.num_samples, len(tokenizer))
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  state, abstract = train_step.create_state(
+    model, config, optimizer, source.num_samples, mesh
+  )
+  logging.info(
+    "%d parameters, %d records, %s",
+    sum(x.size for x in jax.tree.leaves(state.params)),
+    len(source),
+    dict(mesh.shape),
+  )
+  length = config.model.report.max_length
+  tokens, cut = reports.tokenize(tokenizer, index.reports, length)
+  logging.info(
+    "%d distinct reports, %d tokens long, %.1f %% cut",
+    len(tokens),
+    tokens.shape[1],
+    100 * cut,
+  )
+  step_fn = jax.jit(
+    train_step.make_train_step(model, config, optimizer),
+    donate_argnums=0,
+    out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), None),
+  )
+  validate = _validator(model, config, validation, tokenizer, mesh)
+  with checkpoint.Checkpointer(
+    workdir,
+    every_steps=config.train.checkpoint_every,
+    keep=config.train.keep_checkpoints,
+  ) as checkpointer:
+    restored = checkpointer.restore_latest(abstract)
+    if restored is not None:
+      state = restored[1]
+      logging.info("resuming %s at step %d", workdir, restored[0])
+    batches = pipeline.train_batches(
+      source,
+      index.report_ids,
+      tokens,
+      batch_size=config.train.batch_size,
+      seed=config.seed,
+      start_step=int(state.step),
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      num_workers=config.data.num_workers,
+    )
+    state = _train(
+      config, workdir, state, step_fn, batches, validate, checkpointer, mesh
+    )
+  if int(state.step) < config.train.steps:
+    return  # preempted; the same command goes on
+  trained = experiment.Experiment(
+    config.recipe,
+    config,
+    model,
+    state.params,
+    tokenizer,
+    str(workdir / "checkpoints" / str(config.train.steps)),
+    config.train.steps,
+  )
+  if jax.process_index() == 0:
+    rows = metrics.read_metrics(workdir)
+    if rows:
+      figures.save(figures.loss_curves(rows), workdir / "figures/loss.png")
+  if model.reconstruct and config.train.steps:
+    reconstruction.draw(trained, validation, workdir / "figures")
+  evaluate.evaluate(
+    trained,
+    config.evaluation,
+    config.evaluation.tasks if model.use_report else ("linear_probe",),
+    mesh,
+    workdir,
+    data_dir,
+  )
+
+
+def _train(
+  config, workdir, state, step_fn, batches, validate, checkpointer, mesh
+) -> train_step.TrainState:
+  """The loop; returns the state after the last step that was made."""
+  train = config.train
+  start = int(state.step)
+  window: list[tuple[int, Any]] = []  # metrics that are still on the device
+  logs = jax.process_index() == 0
+  with (
+    _StopSignal() as stop,
+    metrics.MetricWriter(workdir, start) as writer,
+    progress.Progress(train.steps, start, train.batch_size) as bar,
+  ):
+    for step in range(start + 1, train.steps + 1):
+      batch = sharding.put_batch(next(batches), mesh)
+      with jax.profiler.StepTraceAnnotation("train", step_num=step):
+        state, values = step_fn(state, batch)
+      window.append((step, values))
+      shown = None
+      saves = step % train.checkpoint_every == 0 or step == train.steps
+      if saves or stop.asked or step % train.log_every == 0:
+        shown = _mean_metrics(window)
+        if logs:
+          writer.write(step, {f"train/{k}": v for k, v in shown.items()})
+      bar.update(step, shown)
+      if saves or stop.asked:
+        checkpointer.save(step, state, force=True)
+      if step % train.validate_every == 0 or step == train.steps:
+        with bar.paused():
+          values = validate(state.params)
+        if logs and values:
+          writer.write(step, {f"validation/{k}": v for k, v in values.items()})
+      if stop.asked or checkpointer.reached_preemption(step):
+        checkpointer.wait()
+        logging.info("stopped at step %d; the same command resumes", step)
+        break
+  batches.close()
+  return state
+
+
+def _mean_metrics(window: list[tuple[int, Any]]) -> dict[str, float]:
+  """Means over the steps since the last log; empties the window.
+
+  Raises:
+    Diverged: a value is not finite.
+  """
+  sums = collections.defaultdict(float)
+  for step, values in window:
+    for name, value in jax.device_get(values).items():
+      if not np.isfinite(value):
+        raise Diverged(
+          f"step {step}: {name} is {value}; nothing was saved after it. Lower "
+          "optim.lr, or restart from the last checkpoint with another seed"
+        )
+      sums[name] += float(value)
+  count = len(window)
+  window.clear()
+  return {name: total / count for name, total in sorted(sums.items())}
+
+
+def _validator(model, config, source, tokenizer, mesh):
+  """Returns `validate(params)`: mean loss terms over the validation split.
+
+  Masks are the same every time. The contrastive terms depend on the batch, so
+  it has the training size; the records of an incomplete last batch are left
+  out, never padded.
+  """
+  index = index_lib.load_index(source)
+  length = config.model.report.max_length
+  tokens, _ = reports.tokenize(tokenizer, index.reports, length)
+
+  @jax.jit
+  def terms(params, batch, number):
+    key = train_step.step_key(config.seed, number)
+    return train_step.loss_terms(model, config, params, batch, key)
+
+  def validate(params) -> dict[str, float]:
+    values = []
+    batches = pipeline.eval_batches(
+      source,
+      batch_size=config.train.batch_size,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    for number, batch in enumerate(batches):
+      if (number + 1) * config.train.batch_size > len(source):
+        break
+      batch = pipeline.with_reports(batch, index.report_ids, tokens)
+      keep = ("ecg", "lead_valid", "report_id", "tokens")
+      batch = sharding.put_batch({k: batch[k] for k in keep}, mesh)
+      values.append(terms(params, batch, number))
+    values = jax.device_get(values)
+    return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
+
+  if len(source) < config.train.batch_size:
+    raise UserError(
+      f"{source.name} {source.split} has {len(source)} records, fewer than "
+      f"train.batch_size={config.train.batch_size}; reduce the batch size"
+    )
+  return validate
+
+
+class _StopSignal:
+  """SIGTERM asks for a checkpoint and an orderly end; a context manager.
+
+  With `jax.distributed` the preemption service listens instead, so that all
+  processes stop at the same step.
+  """
+
+  asked = False
+
+  def __enter__(self) -> _StopSignal:
+    self._old = None
+    if jax.process_count() == 1:
+      self._old = signal.signal(signal.SIGTERM, self._ask)
+    return self
+
+  def _ask(self, *_) -> None:
+    self.asked = True
+
+  def __exit__(self, *_) -> None:
+    if self._old is not None:
+      signal.signal(signal.SIGTERM, self._old)

@@ -1,0 +1,267 @@
+"""Builds data sets: `python -m data_builders.build --dataset=ptb_xl/100hz`.
+
+A data set is built in a staging folder beside its final one and moved there
+when it is complete, so that a name always means a whole data set: a failed or
+killed build leaves the name as it was. The next build clears the remains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib
+import io
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+
+import tensorflow_datasets as tfds
+from absl import app, flags, logging
+
+from cgdmer_jax import paths
+from cgdmer_jax.errors import UserError
+from data_builders import records, rejects
+
+_PACKAGE = pathlib.Path(__file__).parent
+_STAGING = "incomplete"  # folder beside the versions of a data set
+
+_DATASET = flags.DEFINE_string(
+  "dataset", None, "Data set and config, for instance ptb_xl/100hz."
+)
+_MANUAL_DIR = flags.DEFINE_string(
+  "manual_dir", None, "Folder of the original files, for recorded data sets."
+)
+_MAX_REJECTED = flags.DEFINE_float(
+  "max_rejected", 0.01, "Largest share of unusable records.", 0.0, 1.0
+)
+_NUM_WORKERS = flags.DEFINE_integer(
+  "num_workers",
+  os.cpu_count() or 1,
+  "Processes that read or simulate records; the result does not depend on it.",
+  lower_bound=1,
+)
+_SIZES = {
+  split: flags.DEFINE_integer(
+    f"num_{split}",
+    None,
+    f"Records of the {split} split, for simulated data sets.",
+    lower_bound=1,
+  )
+  for split in ("train", "validation", "test")
+}
+_OVERWRITE = flags.DEFINE_bool(
+  "overwrite", False, "Replace the data set if it is already built."
+)
+flags.adopt_module_key_flags(paths)  # shows --data_dir in --help
+
+
+def dataset_names() -> list[str]:
+  """Names of the data sets that have a builder."""
+  files = _PACKAGE.glob("*/*_dataset_builder.py")
+  return sorted(f.parent.name for f in files)
+
+
+def builder_class(dataset: str) -> tuple[type[tfds.core.DatasetBuilder], str]:
+  """Finds a builder.
+
+  Args:
+    dataset: "name/config".
+
+  Returns:
+    The builder class and the name of its config.
+
+  Raises:
+    UserError: there is no such data set or config.
+  """
+  name, _, config = dataset.partition("/")
+  if name not in dataset_names():
+    known = ", ".join(dataset_names())
+    raise UserError(f"unknown data set {name!r}; there are {known}")
+  cls = importlib.import_module(
+    f"data_builders.{name}.{name}_dataset_builder"
+  ).Builder
+  if config not in cls.builder_configs:
+    known = ", ".join(f"{name}/{c}" for c in cls.builder_configs)
+    raise UserError(f"unknown data set {dataset!r}; there are {known}")
+  return cls, config
+
+
+def build(
+  dataset: str,
+  *,
+  data_dir: str | os.PathLike[str],
+  manual_dir: str | os.PathLike[str] | None = None,
+  max_rejected: float = 0.01,
+  num_workers: int = 1,
+  sizes: Mapping[str, int] | None = None,
+  overwrite: bool = False,
+) -> pathlib.Path:
+  """Builds a data set unless it exists.
+
+  Args:
+    dataset: "name/config".
+    data_dir: folder of all built data sets.
+    manual_dir: folder of the original files; recorded data sets need one.
+    max_rejected: largest share of unusable records, 0..1.
+    num_workers: processes that read or simulate records.
+    sizes: split name -> records, for simulated data sets; the config is then
+      named after them, for instance `demo_train100`.
+    overwrite: build again and replace the existing data set at the end.
+
+  Returns:
+    Folder of the data set: `data_dir/name/config/version`.
+
+  Raises:
+    UserError: an argument is wrong, too many records are unusable, or another
+      process builds the same data set.
+  """
+  cls, config = builder_class(dataset)
+  if sizes:
+    config = _resized(dataset, cls.builder_configs[config], sizes)
+  recorded = issubclass(cls, records.RecordBuilder)
+  name = config.name if sizes else config
+  parent = pathlib.Path(data_dir) / dataset.partition("/")[0] / name
+  final = parent / str(cls.VERSION)
+  if final.exists() and not overwrite:
+    print(f"already built at {final}")
+    return final
+  if recorded:
+    _check_manual_dir(cls, manual_dir)
+  arguments = (
+    {"max_rejected": max_rejected, "num_workers": num_workers}
+    if recorded
+    else {}
+  )
+  with _staging(parent) as staging:
+    builder = cls(config=config, data_dir=staging, **arguments)
+    if hasattr(builder.builder_config, "num_workers"):  # simulated data sets
+      builder.builder_config.num_workers = num_workers
+    try:
+      # What TFDS prints would name the staging folder as the result.
+      with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(
+          file_format="array_record",
+          download_config=tfds.download.DownloadConfig(
+            manual_dir=manual_dir, try_download_gcs=False
+          ),
+        )
+    except rejects.TooManyRejected as e:
+      listing = parent / rejects.FILE_NAME
+      builder.rejects.write(listing)
+      raise UserError(f"{e}; they are listed in {listing}") from None
+    _publish(pathlib.Path(builder.data_dir), final)
+  _summarise(builder, final)
+  return final
+
+
+def _resized(
+  dataset: str, config: tfds.core.BuilderConfig, sizes: Mapping[str, int]
+) -> tfds.core.BuilderConfig:
+  """A config with other split sizes, named after them."""
+  known = {field.name for field in dataclasses.fields(config)}
+  for split in sizes:
+    if f"num_{split}" not in known:
+      raise UserError(f"--num_{split} does not apply to {dataset}")
+  suffix = "_".join(f"{split}{n}" for split, n in sizes.items())
+  return dataclasses.replace(
+    config,
+    name=f"{config.name}_{suffix}",
+    **{f"num_{split}": n for split, n in sizes.items()},
+  )
+
+
+def _check_manual_dir(
+  cls: type[records.RecordBuilder], manual_dir: str | os.PathLike[str] | None
+) -> None:
+  if not manual_dir:
+    raise UserError(
+      f"--manual_dir is missing. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    )
+  folder = pathlib.Path(manual_dir)
+  if not folder.is_dir() or not any(folder.iterdir()):
+    raise UserError(
+      f"--manual_dir={manual_dir} is no folder or empty."
+      f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    )
+
+
+@contextlib.contextmanager
+def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
+  """An empty folder on the file system of `parent`, removed at the end.
+
+  Its lock tells a build that runs from the remains of one that was killed.
+  """
+  parent.mkdir(parents=True, exist_ok=True)
+  with (parent / ".lock").open("w") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise UserError(f"another process is building {parent}") from None
+    staging = parent / _STAGING
+    if staging.exists():
+      shutil.rmtree(staging)
+    staging.mkdir()
+    try:
+      yield staging
+    finally:
+      shutil.rmtree(staging)
+
+
+def _publish(built: pathlib.Path, final: pathlib.Path) -> None:
+  """Gives a complete data set its name."""
+  if final.exists():  # to be overwritten
+    final.rename(built.with_name("replaced"))
+  built.rename(final)
+  (final.parent / rejects.FILE_NAME).unlink(missing_ok=True)
+
+
+def _summarise(builder: tfds.core.DatasetBuilder, final: pathlib.Path) -> None:
+  sizes = ", ".join(
+    f"{name} {split.num_examples}"
+    for name, split in builder.info.splits.items()
+  )
+  print(f"built {final}: {sizes}")
+  if isinstance(builder, records.RecordBuilder):
+    found = builder.rejects
+    print(
+      f"rejected {found.counts.total()} of {found.total}: {found.summary()}"
+    )
+
+
+def main(argv: list[str]) -> None:
+  """Builds the data set that the flags name."""
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)
+  try:
+    if len(argv) > 1:
+      raise UserError(f"unexpected argument {argv[1]!r}")
+    if not _DATASET.value:
+      raise UserError(
+        f"--dataset is missing; there are {', '.join(dataset_names())}"
+      )
+    build(
+      _DATASET.value,
+      data_dir=paths.data_dir(paths.DATA_DIR.value),
+      manual_dir=_MANUAL_DIR.value,
+      max_rejected=_MAX_REJECTED.value,
+      num_workers=_NUM_WORKERS.value,
+      sizes={
+        split: flag.value
+        for split, flag in _SIZES.items()
+        if flag.value is not None
+      },
+      overwrite=_OVERWRITE.value,
+    )
+  except UserError as e:
+    print(f"error: {e}", file=sys.stderr)
+    sys.exit(2)
+  except KeyboardInterrupt:
+    print("interrupted: nothing was built", file=sys.stderr)
+    sys.exit(130)
+
+
+if __name__ == "__main__":
+  app.run(main)

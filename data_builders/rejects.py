@@ -1,0 +1,154 @@
+"""Records that cannot be used: why, how many, and when that is too many.
+
+A record that cannot be used never enters a data set and never vanishes: it is
+counted under the reason of its exception class and listed by `Rejects`.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import pathlib
+
+from cgdmer_jax.errors import UserError
+
+FILE_NAME = "rejected.jsonl"
+
+
+class Rejected(Exception):
+  """A record cannot be used; `reason` is the slug that it is counted under."""
+
+  reason = "rejected"
+
+
+class MissingFile(Rejected):
+  """The header or a signal file of a listed record does not exist."""
+
+  reason = "missing_file"
+
+
+class Unreadable(Rejected):
+  """The files are no WFDB record that we can read."""
+
+  reason = "unreadable"
+
+
+class Truncated(Rejected):
+  """A signal file is shorter than its header says."""
+
+  reason = "truncated"
+
+
+class Corrupt(Rejected):
+  """The samples do not add up to the checksum in the header."""
+
+  reason = "corrupt"
+
+
+class MissingLeads(Rejected):
+  """Fewer than 6 of the 12 leads are in the file."""
+
+  reason = "missing_leads"
+
+
+class AmbiguousLeads(Rejected):
+  """A lead is in the file more than once."""
+
+  reason = "ambiguous_leads"
+
+
+class WrongRate(Rejected):
+  """The sampling rate is absent, absurd or not the one of the data set."""
+
+  reason = "wrong_rate"
+
+
+class WrongLength(Rejected):
+  """The recording is shorter than the records of the data set."""
+
+  reason = "wrong_length"
+
+
+class UnknownUnit(Rejected):
+  """The header gives no unit of voltage, or no gain."""
+
+  reason = "unknown_unit"
+
+
+class TooManyNan(Rejected):
+  """Missing samples leave fewer than 6 leads."""
+
+  reason = "too_many_nan"
+
+
+class NoSignal(Rejected):
+  """Constant leads leave fewer than 6 leads."""
+
+  reason = "no_signal"
+
+
+class OutOfRange(Rejected):
+  """The voltage exceeds what a record can hold, +-32.767 mV."""
+
+  reason = "out_of_range"
+
+
+class BadMetadata(Rejected):
+  """The table of the data set has no usable row for the record."""
+
+  reason = "bad_metadata"
+
+
+class TooManyRejected(UserError):
+  """More records were rejected than the user allows."""
+
+
+class Rejects:
+  """The list of rejected records of one build and its limit.
+
+  Attributes:
+    total: number of records of the corpus, set once it is known.
+    seen: number of records that were looked at so far.
+    counts: reason -> number of records.
+  """
+
+  def __init__(self, max_fraction: float):
+    """Starts an empty list.
+
+    Args:
+      max_fraction: the largest acceptable share of `total`, 0..1.
+    """
+    self.total = 0
+    self.seen = 0
+    self.counts: collections.Counter[str] = collections.Counter()
+    self._max_fraction = max_fraction
+    self._entries: list[dict[str, str]] = []
+
+  def add(self, record_id: str, reason: str, detail: str) -> None:
+    """Adds a record."""
+    self.counts[reason] += 1
+    self._entries.append({"id": record_id, "reason": reason, "detail": detail})
+
+  def check(self) -> None:
+    """Raises `TooManyRejected` as soon as the limit cannot be kept any more.
+
+    Cheap, to be called after every record: a corpus of a million records in a
+    wrong folder should fail after seconds.
+    """
+    if len(self._entries) <= self._max_fraction * self.total:
+      return
+    raise TooManyRejected(
+      f"{len(self._entries)} of the first {self.seen} of {self.total} records"
+      f" cannot be used ({self.summary()}), more than"
+      f" --max_rejected={self._max_fraction:g} allows"
+    )
+
+  def summary(self) -> str:
+    """For instance `truncated 3, no_signal 1`; `none` without rejections."""
+    ordered = sorted(self.counts.items(), key=lambda kv: (-kv[1], kv[0]))
+    return ", ".join(f"{reason} {n}" for reason, n in ordered) or "none"
+
+  def write(self, path: pathlib.Path) -> None:
+    """Writes one JSON object a line: id, reason, detail."""
+    lines = [json.dumps(e, ensure_ascii=False) + "\n" for e in self._entries]
+    path.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,187 @@
+"""The heart dipole of one beat: Gaussian kernels of P, QRS, ST, T and U.
+
+Each kernel is a dipole of fixed direction and place whose strength is a
+Gaussian of time (after McSharry et al., "A dynamical model for generating
+synthetic electrocardiogram signals", IEEE TBME 2003, and Sameni et al.,
+"Multichannel ECG and noise modeling", EURASIP JASP 2007); the moving dipole of
+a wave is the sum of its kernels. Axes: x left, y down, z front; millivolt.
+
+Six QRS kernels follow the order of ventricular activation: septum, apex, free
+wall (two), base, latest parts. Their mean and spread are those of the
+vectorcardiograms of healthy adults in PTB-XL. Diseases change them by textbook
+criteria (Surawicz et al., AHA/ACCF/HRS recommendations, part III, 2009, for
+conduction; Thygesen et al., fourth universal definition, 2018, for infarcts).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+QRS, EXTRA, ST, T_EARLY, T, U = slice(0, 6), slice(6, 8), 8, 9, 10, 11
+NUM_KERNELS = 12
+
+# Fractions of the QRS duration.
+_QRS_TIME = np.array([0.155, 0.29, 0.42, 0.55, 0.69, 0.83])
+_QRS_WIDTH = np.array([0.078, 0.089, 0.089, 0.089, 0.094, 0.10])
+_QRS_MEAN = np.array([
+  [-0.09, -0.04, 0.18], [0.28, 0.12, 0.14], [0.84, 0.42, -0.26],
+  [0.22, 0.17, -0.44], [-0.08, 0.01, -0.27], [-0.03, -0.01, -0.05],
+])  # fmt: skip
+_QRS_SPREAD = np.array([
+  [0.07, 0.06, 0.11], [0.22, 0.13, 0.20], [0.24, 0.18, 0.28],
+  [0.26, 0.18, 0.22], [0.13, 0.10, 0.19], [0.06, 0.06, 0.10],
+])  # fmt: skip
+# Where each kernel's dipole is, centimetres from the middle of the heart.
+_PLACE = np.array([
+  [-0.8, 0.0, 0.8], [0.8, 1.0, 1.2], [1.2, 0.5, 0.2], [1.0, 0.0, -0.8],
+  [0.0, -1.0, -1.2], [-0.4, -1.4, -0.8], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0],
+  [0.6, 0.3, 0.8], [0.5, 0.3, 0.9], [0.6, 0.4, 0.5], [0.4, 0.2, 0.4],
+])  # fmt: skip
+
+
+@dataclasses.dataclass
+class Beat:
+  """Kernels of one kind of beat; arrays have `NUM_KERNELS` rows.
+
+  Attributes:
+    vector: (K, 3) dipole, millivolt.
+    time: (K,) seconds from the start of QRS; of ST and later kernels, seconds
+      from the end of the T wave (negative).
+    width: (K,) standard deviation, seconds.
+    place: (K, 3) centimetres.
+    qrs: duration of QRS, seconds.
+    qtc: rate-corrected QT interval (Fridericia), seconds.
+  """
+
+  vector: np.ndarray
+  time: np.ndarray
+  width: np.ndarray
+  place: np.ndarray
+  qrs: float
+  qtc: float
+
+
+def rotation(rng: np.random.Generator, age: float) -> np.ndarray:
+  """(3, 3) how the heart lies in the chest; it turns up left with age.
+
+  The frontal angle has a standard deviation of 20 degrees, the others 12.
+  """
+  frontal = np.deg2rad(8 - 0.33 * (age - 50) + 20 * rng.standard_normal())
+  horizontal, sagittal = np.deg2rad(12) * rng.standard_normal(2)
+  out = np.eye(3)
+  for i, j, angle in ((0, 1, frontal), (0, 2, horizontal), (1, 2, sagittal)):
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.eye(3)
+    turn[i, i] = turn[j, j] = c
+    turn[i, j], turn[j, i] = -s, s
+    out = turn @ out
+  return out
+
+
+def normal_beat(
+  rng: np.random.Generator, age: float, male: bool, turn: np.ndarray
+) -> Beat:
+  """A healthy ventricular beat.
+
+  QRS 72 to 108 ms, QTc 360 to 445 (men) or 370 to 455 ms (women).
+  """
+  z = rng.standard_normal(6 + 16)
+  vector = np.zeros((NUM_KERNELS, 3))
+  qrs = _QRS_MEAN + _QRS_SPREAD * rng.standard_normal((6, 3))
+  vector[QRS] = qrs @ turn.T
+  # QRS and T loops turn together, but not completely.
+  tall = np.exp(0.32 * z[0]) * (1.12 if male else 0.92)
+  tall *= 1.0 - 0.004 * (age - 50)
+  main = np.array([0.31, 0.14, 0.15]) + z[6:9] * np.array([0.06, 0.07, 0.11])
+  main = 0.5 * (main + main @ turn.T) * tall
+  vector[T] = main
+  vector[T_EARLY] = 0.32 * main + np.array([0.0, 0.0, 0.05]) * tall
+  vector[ST, 2] = 0.045 + 0.03 * z[1] + (0.025 if male else -0.01)
+  vector[ST, :2] = 0.012 * z[9:11]
+  if z[11] > 0.4:
+    vector[U] = 0.02 * z[11] * np.array([0.4, 0.3, 0.8])
+  duration = float(np.clip(0.089 + (0.004 if male else -0.003)
+                           + 0.007 * z[2], 0.072, 0.108))  # fmt: skip
+  low, high = (0.360, 0.445) if male else (0.370, 0.455)
+  qtc = float(np.clip(0.408 + (0 if male else 0.010) + 0.016 * z[3], low, high))
+  time, width = np.zeros(NUM_KERNELS), np.full(NUM_KERNELS, 0.02)
+  time[QRS] = duration * (_QRS_TIME + 0.012 * z[12:18])
+  width[QRS] = duration * _QRS_WIDTH * np.exp(0.08 * z[4])
+  falling = float(np.clip(0.036 * np.exp(0.14 * z[5]), 0.027, 0.052))
+  width[T], time[T] = falling, -2.0 * falling
+  width[T_EARLY], time[T_EARLY] = 1.25 * falling, -3.7 * falling
+  width[ST] = 0.045
+  width[U], time[U] = 0.035, 0.09
+  return Beat(vector, time, width, _PLACE.copy(), duration, qtc)
+
+
+def stretch(beat: Beat, duration: float) -> None:
+  """Makes QRS last `duration` seconds; the shape stays."""
+  factor = duration / beat.qrs
+  beat.time[:8] *= factor
+  beat.width[:8] *= factor
+  beat.qrs = duration
+
+
+def wide_beat(
+  rng: np.random.Generator, vectors: np.ndarray, duration: float, base: Beat
+) -> Beat:
+  """A beat that spreads through muscle: slurred, T opposite to QRS.
+
+  Args:
+    rng: random numbers.
+    vectors: (6, 3) QRS kernels.
+    duration: of QRS, seconds.
+    base: the patient's own beat; its T width and QTc are kept.
+
+  Returns:
+    The beat. ST and T point against the area of QRS (secondary changes).
+  """
+  beat = Beat(
+    np.zeros((NUM_KERNELS, 3)), base.time.copy(), base.width.copy(),
+    np.zeros((NUM_KERNELS, 3)), duration, base.qtc + 0.6 * (duration - 0.09),
+  )  # fmt: skip
+  z = rng.standard_normal(8)
+  beat.vector[QRS] = vectors
+  beat.time[QRS] = duration * (_QRS_TIME + 0.015 * z[:6])
+  beat.width[QRS] = duration * _QRS_WIDTH * 1.12
+  area = (vectors * beat.width[QRS, None]).sum(0) * 2.5
+  beat.vector[T] = -area / 0.11 * np.exp(0.25 * z[6]) * 0.8
+  beat.vector[T_EARLY] = 0.45 * beat.vector[T]
+  beat.vector[ST] = -area / 0.11 * 0.55 * np.exp(0.25 * z[7])
+  return beat
+
+
+def atrial_kernels(
+  rng: np.random.Generator, enlarged: str, ectopic: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+  """Right and left atrial kernels of the P wave.
+
+  Left enlargement: P of 120 ms or more, notched, deep negative end in V1.
+  Right enlargement: peaked P above 0.25 mV in II.
+
+  Returns:
+    vector (2, 3) millivolt, time (2,) and width (2,) in seconds from the
+    start of P, and the duration of P in seconds.
+  """
+  z = rng.standard_normal(10)
+  gain = np.exp(0.22 * z[0])
+  right = np.array([0.035, 0.085, 0.045]) * gain
+  left = np.array([0.055, 0.045, -0.03]) * gain * np.exp(0.15 * z[1])
+  right += 0.012 * z[2:5]
+  left += 0.012 * z[5:8]
+  duration = float(np.clip(0.100 + 0.008 * z[8], 0.080, 0.116))
+  if enlarged == "LAO/LAE":
+    duration = float(np.clip(0.130 + 0.008 * z[8], 0.121, 0.155))
+    left = np.array([0.085, 0.055, -0.115]) * np.exp(0.2 * z[1])
+  elif enlarged == "RAO/RAE":
+    right = np.array([0.03, 0.245, 0.11]) * np.exp(0.16 * abs(z[1]))
+  if ectopic:
+    turn = rotation(rng, 50.0)
+    sign = np.array([1, -1 if rng.random() < 0.6 else 0.6, 1])
+    right, left = (turn @ right) * sign, (turn @ left) * sign
+  time = duration * np.array([0.36, 0.64])
+  width = duration * np.array([0.17, 0.18])
+  return np.stack([right, left]), time, width, duration

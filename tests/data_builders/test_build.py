@@ -1,0 +1,380 @@
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import ptb_xl_corpus
+import pytest
+import tensorflow_datasets as tfds
+
+from cgdmer_jax import paths
+from cgdmer_jax.errors import UserError
+from data_builders import build, records, schema, scp
+
+ROOT = build.__file__.rsplit(os.sep, 2)[0]
+
+
+@pytest.fixture(autouse=True)
+def set_up(monkeypatch):
+  tfds.disable_progress_bar()
+  monkeypatch.setattr(records, "_JOBS_PER_WORKER", 8)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("corpus")
+  ptb_xl_corpus.write(folder)
+  return folder
+
+
+@pytest.fixture
+def own_corpus(corpus, tmp_path):
+  """A copy that a test may damage."""
+  return shutil.copytree(corpus, tmp_path / "own")
+
+
+@pytest.fixture(scope="module")
+def built(corpus, tmp_path_factory):
+  """The data set, built once in this process."""
+  return _build(corpus, tmp_path_factory.mktemp("built"))
+
+
+def _build(corpus, data_dir, **kwargs):
+  return build.build(
+    "ptb_xl/100hz", manual_dir=corpus, data_dir=data_dir, **kwargs
+  )
+
+
+def _read(final):
+  """Every record by id, split by split."""
+  builder = tfds.builder("ptb_xl/100hz", data_dir=final.parents[2])
+  return {
+    split: {e["id"].decode(): e for e in builder.as_data_source(split)}
+    for split in builder.info.splits
+  }
+
+
+def _files(folder):
+  return {
+    str(f.relative_to(folder)): f.read_bytes()
+    for f in sorted(folder.rglob("*"))
+    if f.is_file()
+  }
+
+
+def _rejected(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _remains(data_dir):
+  """What a failed build leaves under `data_dir`, apart from its lock."""
+  found = [p.relative_to(data_dir) for p in data_dir.rglob("*") if p.is_file()]
+  return {str(p) for p in found if p.name != ".lock"}
+
+
+def _command(*flags):
+  return [sys.executable, "-m", "data_builders.build", *flags]
+
+
+def test_round_trip(built):
+  splits = _read(built)
+  assert list(splits) == ["train", "validation", "test"]
+  seen = {}
+  for split, members in splits.items():
+    for record_id, example in members.items():
+      i = int(record_id)
+      fold = {9: "validation", 10: "test"}.get(ptb_xl_corpus.FOLDS[i], "train")
+      assert split == fold
+      uv = np.rint(1e3 * ptb_xl_corpus.signal(i, 100).T)
+      assert example["ecg"].dtype == np.int16
+      np.testing.assert_array_equal(example["ecg"], uv)
+      assert example["lead_valid"].dtype == bool and example["lead_valid"].all()
+      assert example["report"].decode() == f"Bericht {i} überdreht"
+      assert example["subject_id"].decode() == str(i // 2)
+      expected = scp.labels((ptb_xl_corpus.CODES[i % 5], "SR"))
+      assert example["labels"].keys() == expected.keys()
+      for name, vector in expected.items():
+        assert example["labels"][name].dtype == np.uint8
+        np.testing.assert_array_equal(example["labels"][name], vector)
+      seen.setdefault(example["subject_id"], set()).add(split)
+  assert sum(map(len, splits.values())) == len(ptb_xl_corpus.FOLDS)
+  assert all(len(s) == 1 for s in seen.values())
+
+
+def test_metadata_says_how_to_read_the_records(built):
+  info = tfds.builder("ptb_xl/100hz", data_dir=built.parents[2]).info
+  assert info.metadata["leads"] == list(schema.LEADS)
+  assert info.metadata["unit"] == "uV"
+  assert info.metadata["sampling_rate"] == 100
+  assert info.metadata["label_sets"]["superclass"] == list(
+    scp.LABEL_SETS["superclass"]
+  )
+  assert "interpolated" in info.metadata["cleaning"]
+  assert _rejected(built / "rejected.jsonl") == []
+
+
+def test_existing_data_set_is_left_alone(corpus, built, capsys):
+  before = {f: f.stat().st_mtime_ns for f in built.iterdir()}
+  assert _build(corpus, built.parents[2]) == built
+  assert capsys.readouterr().out == f"already built at {built}\n"
+  assert {f: f.stat().st_mtime_ns for f in built.iterdir()} == before
+
+
+def test_same_bytes_in_every_process_for_any_number_of_workers(
+  corpus, built, tmp_path
+):
+  code = """
+import sys
+from data_builders import build, records
+if __name__ == "__main__":
+  records._JOBS_PER_WORKER = 8
+  build.build(
+    "ptb_xl/100hz", manual_dir=sys.argv[1], data_dir=sys.argv[2], num_workers=2
+  )
+"""
+  command = [sys.executable, "-c", code, str(corpus), str(tmp_path)]
+  subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+  other = _files(tmp_path / "ptb_xl" / "100hz" / "1.0.0")
+  assert other == _files(built)
+  assert sum(".array_record" in name for name in other) == 3
+
+
+def _damage(corpus):
+  """Makes six records unusable; returns id -> reason."""
+  folder = corpus / "records100" / "00000"
+  rows = [ptb_xl_corpus.row(i) for i in ptb_xl_corpus.FOLDS]
+  by_id = {r["ecg_id"]: r for r in rows}
+  by_id["3"]["scp_codes"] = "{'NORM': 100.0, 'UNHEARD': 0.0}"
+  by_id["4"]["scp_codes"] = "{'NORM': "
+  by_id["5"]["strat_fold"] = "11"
+  ptb_xl_corpus.write_csv(corpus / "ptbxl_database.csv", rows)
+  (folder / "00010_lr.hea").unlink()
+  data = folder / "00020_lr.dat"
+  data.write_bytes(data.read_bytes()[:-1])
+  ptb_xl_corpus.write_record(folder / "00030_lr", np.zeros((1000, 12)), 100)
+  return {
+    "3": "bad_metadata",
+    "4": "bad_metadata",
+    "5": "bad_metadata",
+    "10": "missing_file",
+    "20": "truncated",
+    "30": "no_signal",
+  }
+
+
+def test_rejected_records_are_counted_and_listed(own_corpus, tmp_path, capsys):
+  expected = _damage(own_corpus)
+  final = _build(own_corpus, tmp_path / "data", max_rejected=0.1)
+  listed = _rejected(final / "rejected.jsonl")
+  assert {r["id"]: r["reason"] for r in listed} == expected
+  assert all(r["detail"] for r in listed)
+  ids = {i for members in _read(final).values() for i in members}
+  assert ids == set(map(str, ptb_xl_corpus.FOLDS)) - expected.keys()
+  out = capsys.readouterr().out
+  assert (
+    "rejected 6 of 60: bad_metadata 3, missing_file 1, no_signal 1, truncated 1"
+    in out
+  )
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_too_many_rejected_leaves_nothing(own_corpus, tmp_path, num_workers):
+  _damage(own_corpus)
+  data_dir = tmp_path / "data"
+  with pytest.raises(UserError, match="max_rejected=0.09") as error:
+    _build(own_corpus, data_dir, max_rejected=0.09, num_workers=num_workers)
+  listing = data_dir / "ptb_xl" / "100hz" / "rejected.jsonl"
+  assert str(listing) in str(error.value) and "truncated 1" in str(error.value)
+  assert len(_rejected(listing)) == 6
+  assert _remains(data_dir) == {"ptb_xl/100hz/rejected.jsonl"}
+  # Once they are allowed, the list moves into the data set.
+  final = _build(own_corpus, data_dir, max_rejected=0.1)
+  assert not listing.exists() and (final / "rejected.jsonl").exists()
+
+
+def test_split_without_usable_records(own_corpus, tmp_path):
+  for path in own_corpus.rglob("*.dat"):
+    path.unlink()
+  with pytest.raises(UserError, match="all 48 records.*missing_file 48"):
+    _build(own_corpus, tmp_path / "data", max_rejected=1.0)
+
+
+def test_failed_overwrite_keeps_the_old_data_set(own_corpus, tmp_path):
+  final = _build(own_corpus, tmp_path / "data")
+  before = _files(final)
+  _damage(own_corpus)
+  with pytest.raises(UserError, match="max_rejected"):
+    _build(own_corpus, tmp_path / "data", overwrite=True)
+  assert _files(final) == before
+  _build(own_corpus, tmp_path / "data", overwrite=True, max_rejected=0.1)
+  assert len(_rejected(final / "rejected.jsonl")) == 6
+  assert sorted(p.name for p in final.parent.iterdir()) == [".lock", "1.0.0"]
+
+
+def test_any_exception_leaves_nothing(corpus, tmp_path, monkeypatch):
+  def fail(*_):
+    raise RuntimeError("disk full")
+
+  monkeypatch.setattr(build, "_publish", fail)
+  with pytest.raises(RuntimeError, match="disk full"):
+    _build(corpus, tmp_path)
+  assert _remains(tmp_path) == set()
+
+
+def test_killed_build_leaves_no_data_set(corpus, tmp_path):
+  """SIGKILL in the middle, then a second build that clears the remains."""
+  process = subprocess.Popen(
+    _command(
+      "--dataset=ptb_xl/100hz",
+      f"--manual_dir={corpus}",
+      f"--data_dir={tmp_path}",
+      "--num_workers=2",
+    ),
+    cwd=ROOT,
+    stderr=subprocess.DEVNULL,
+  )
+  staging = tmp_path / "ptb_xl" / "100hz" / "incomplete"
+  deadline = time.monotonic() + 60
+  while not list(staging.rglob("incomplete.*")):
+    assert time.monotonic() < deadline and process.poll() is None
+    time.sleep(0.002)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert staging.exists()
+  assert not (tmp_path / "ptb_xl" / "100hz" / "1.0.0").exists()
+  final = _build(corpus, tmp_path)
+  assert sum(map(len, _read(final).values())) == 60
+  assert not staging.exists()
+
+
+def test_workers_end_with_a_killed_parent(corpus):
+  code = """
+import itertools, multiprocessing, pathlib, sys
+from data_builders import codec, records
+if __name__ == "__main__":
+  path = pathlib.Path(sys.argv[1]) / "records100/00000/00002_lr"
+  spec = codec.SignalSpec(100, 1000)
+  for result in records.decode_all(itertools.repeat(path), spec, 2):
+    print(*[p.pid for p in multiprocessing.active_children()], flush=True)
+"""
+  process = subprocess.Popen(
+    [sys.executable, "-c", code, str(corpus)],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  workers = process.stdout.readline().split()
+  process.kill()
+  process.communicate()
+  assert len(workers) == 2
+  deadline = time.monotonic() + 30
+  while any(os.path.exists(f"/proc/{pid}") for pid in workers):
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+def test_two_builds_of_one_data_set(corpus, tmp_path):
+  parent = tmp_path / "ptb_xl" / "100hz"
+  parent.mkdir(parents=True)
+  with (parent / ".lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process"):
+      _build(corpus, tmp_path)
+
+
+def test_leaking_patient_is_an_error(own_corpus, tmp_path):
+  rows = [ptb_xl_corpus.row(i) for i in ptb_xl_corpus.FOLDS]
+  rows[0]["patient_id"] = rows[-1]["patient_id"]
+  rows[0]["strat_fold"] = "10"
+  ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows)
+  with pytest.raises(UserError, match="patient 30 is in the splits"):
+    _build(own_corpus, tmp_path / "data")
+
+
+def test_duplicate_record_is_an_error(own_corpus, tmp_path):
+  rows = [ptb_xl_corpus.row(i) for i in ptb_xl_corpus.FOLDS]
+  ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows + rows[:1])
+  with pytest.raises(UserError, match="record 2 is listed twice"):
+    _build(own_corpus, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+  ("dataset", "message"),
+  [
+    ("ptbxl/100hz", "unknown data set 'ptbxl'; there are .*ptb_xl"),
+    ("ptb_xl/250hz", "there are ptb_xl/100hz, ptb_xl/500hz"),
+    ("ptb_xl", "there are ptb_xl/100hz, ptb_xl/500hz"),
+  ],
+)
+def test_unknown_data_set(tmp_path, dataset, message):
+  with pytest.raises(UserError, match=message):
+    build.build(dataset, data_dir=tmp_path)
+
+
+def test_sizes_are_for_simulated_data_sets(corpus, tmp_path):
+  with pytest.raises(UserError, match="--num_train does not apply to ptb_xl"):
+    _build(corpus, tmp_path, sizes={"train": 10})
+
+
+def test_sizes_of_a_simulated_data_set(tmp_path):
+  sizes = {"train": 5, "validation": 3, "test": 2}
+  final = build.build("synthetic_ecg/tiny", data_dir=tmp_path, sizes=sizes)
+  name = "tiny_train5_validation3_test2"
+  assert final == tmp_path / "synthetic_ecg" / name / "1.0.0"
+  info = tfds.builder(f"synthetic_ecg/{name}", data_dir=tmp_path).info
+  assert {k: v.num_examples for k, v in info.splits.items()} == sizes
+
+
+def test_manual_dir(own_corpus, tmp_path):
+  data_dir = tmp_path / "data"
+  with pytest.raises(UserError, match="--manual_dir is missing.*physionet"):
+    _build(None, data_dir)
+  with pytest.raises(UserError, match="absent is no folder or empty"):
+    _build(tmp_path / "absent", data_dir)
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(UserError, match="no folder or empty"):
+    _build(tmp_path / "empty", data_dir)
+  with pytest.raises(UserError, match="no ptbxl_database.csv in"):
+    _build(tmp_path, data_dir)
+  with pytest.raises(UserError, match="no records500 in"):
+    build.build("ptb_xl/500hz", manual_dir=own_corpus, data_dir=data_dir)
+
+
+def test_user_mistake_is_one_line(tmp_path):
+  (tmp_path / "other.csv").touch()
+  result = subprocess.run(
+    _command(
+      "--dataset=ptb_xl/100hz",
+      f"--manual_dir={tmp_path}",
+      f"--data_dir={tmp_path}/d",
+    ),
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 2
+  assert result.stdout == ""
+  assert result.stderr.startswith("error: no ptbxl_database.csv in")
+  assert result.stderr.count("\n") == 1
+
+
+def test_start_up_imports_neither_jax_nor_tensorflow():
+  code = (
+    "import sys, data_builders.build;"
+    "sys.exit(any(m in sys.modules for m in ('jax', 'tensorflow', 'torch')))"
+  )
+  subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_default_data_dir(monkeypatch):
+  monkeypatch.delenv(paths.ENVIRONMENT_VARIABLE, raising=False)
+  assert str(paths.data_dir()) == "data"
+  monkeypatch.setenv(paths.ENVIRONMENT_VARIABLE, "/somewhere")
+  assert str(paths.data_dir()) == "/somewhere"
+  assert str(paths.data_dir("here")) == "here"
