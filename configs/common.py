@@ -80,3 +80,23 @@ def evaluation(dataset: str) -> ConfigDict:
       prompts="",
     )
   )
+
+
+_EVALUATION_DATA = {
+  "synthetic_ecg": "synthetic_ecg/demo",
+  "ptb_xl": "ptb_xl/100hz",
+}
+
+
+def evaluate_checkpoint(task: str, arg: str | None) -> ConfigDict:
+  """Configuration of an evaluation task on a checkpoint."""
+  options = parse_arg(arg, preset="synthetic_ecg")
+  choose("data set", options.preset, _EVALUATION_DATA)
+  c = ConfigDict()
+  c.task = task
+  c.checkpoint = "runs/pretrain"  # a workdir, or <workdir>/checkpoints/<step>
+  c.mesh = (-1, 1, 1)
+  c.evaluation = evaluation(_EVALUATION_DATA[options.preset])
+  if options.preset == "synthetic_ecg":
+    c.evaluation.train = "train[:4000]"
+  return c.lock()

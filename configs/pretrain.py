@@ -31,18 +31,18 @@ def get_config(arg: str | None = None) -> ConfigDict:
     clip=20.0,
   )
   c.mask = dict(
-    kind="spatial_temporal", lead_ratio=0.5, time_ratio=0.5, token_ratio=0.15
+    kind="spatial_temporal", lead_ratio=0.5, time_ratio=0.6, token_ratio=0.15
   )
   c.align_view = "masked"
   c.model = dict(
     patch_length=50,
     specific=True,
-    ecg=common.transformer(128, 4, 4, 384),
-    report=common.transformer(128, 2, 4, 256),
+    ecg=common.transformer(128, 3, 4, 256),
+    report=common.transformer(128, 1, 4, 256),
     disentangle=common.transformer(128, 1, 4, 256),
     ecg_decoder=common.transformer(64, 1, 4, 128),
   )
-  c.model.report.max_length = 64
+  c.model.report.max_length = 40
   c.loss = dict(
     ecg=1.0, mlm=0.1, align=1.0, disentangle=0.05, alignment="sigmoid"
   )
@@ -57,10 +57,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
   )
   c.train = dict(
     batch_size=64,
-    steps=500,
+    steps=400,
     log_every=20,
     validate_every=200,
-    checkpoint_every=100,
+    checkpoint_every=200,
     keep_checkpoints=2,
   )
   c.evaluation = common.evaluation(c.data.dataset)

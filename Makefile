@@ -1,0 +1,36 @@
+# Needs Python >= 3.11 and make; everything else goes into .venv.
+PYTHON ?= python3
+RUN = .venv/bin/python
+WORKDIR ?= runs/pretrain
+# XLA:CPU sizes its thread pool by NPROC; fake devices deadlock in a small one.
+export NPROC ?= 16
+PIP = $(RUN) -m pip --disable-pip-version-check install --quiet --no-compile
+
+.PHONY: pretrain data test lint clean
+
+pretrain: data  ## Pretrain CG-DMER on the embedded data and report.
+	$(RUN) -m cgdmer_jax.main --config=configs/pretrain.py --workdir=$(WORKDIR)
+
+data: .venv/installed  ## Build the embedded data set.
+	$(RUN) -m data_builders.build --dataset=synthetic_ecg/demo
+
+test: .venv/test-installed lint  ## Linters and tests.
+	$(RUN) -m pytest
+
+lint: .venv/test-installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "Python >= 3.11 is needed; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	touch $@
+
+.venv/test-installed: .venv/installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+clean:  ## Remove the environment; data/ and runs/ stay.
+	rm -rf .venv *.egg-info .pytest_cache .ruff_cache

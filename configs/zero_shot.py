@@ -1,0 +1,20 @@
+"""Zero-shot classification with a pretrained checkpoint; minutes on a CPU.
+
+    python -m cgdmer_jax.main --config=configs/zero_shot.py:ptb_xl \
+        --config.checkpoint=runs/pretrain --workdir=runs/ptb_xl
+
+The part behind the colon names the data set: `synthetic_ecg` (default) or
+`ptb_xl`. Ends with one table per label set, the random encoder beside the
+checkpoint, and result files in `<workdir>/results`.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """See the module docstring."""
+  return common.evaluate_checkpoint("zero_shot", arg)

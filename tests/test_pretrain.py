@@ -1,0 +1,210 @@
+"""Whole runs: every recipe, kill -9 and resume, stops, and users' mistakes."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from cgdmer_jax import checkpoint, evaluate, experiment, pretrain, sharding
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import features
+from configs import common
+from data_builders import build
+from tests import toy
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  path = tmp_path_factory.mktemp("data")
+  build.build("synthetic_ecg/tiny", data_dir=path)
+  return path
+
+
+def command(data_dir, workdir, *flags):
+  return [
+    sys.executable,
+    "-m",
+    "cgdmer_jax.main",
+    "--config=tests/toy.py",
+    f"--data_dir={data_dir}",
+    f"--workdir={workdir}",
+    "--config.evaluation.tasks=()",
+    *flags,
+  ]
+
+
+def start(*args):
+  return subprocess.Popen(
+    command(*args),
+    cwd=ROOT,
+    env=dict(os.environ, JAX_PLATFORMS="cpu"),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def arrays(workdir, step):
+  """Every array of a checkpoint, by path."""
+  directory = checkpoint.find_checkpoint(workdir / "checkpoints" / str(step))
+  import orbax.checkpoint as ocp
+
+  with ocp.StandardCheckpointer() as reader:
+    tree = reader.restore(directory / "default")
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(k): np.asarray(v) for k, v in leaves}
+
+
+def test_kill_and_resume_is_bit_exact(data_dir, tmp_path):
+  whole = start(data_dir, tmp_path / "whole")
+  output, _ = whole.communicate(timeout=240)
+  assert whole.returncode == 0, output
+  killed = start(data_dir, tmp_path / "killed", "--config.train.steps=7")
+  first = tmp_path / "killed" / "checkpoints" / "3"
+  deadline = time.monotonic() + 240
+  while not first.exists() and killed.poll() is None:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  killed.send_signal(signal.SIGKILL)
+  killed.communicate()
+  assert killed.returncode == -signal.SIGKILL
+  assert not (tmp_path / "killed" / "checkpoints" / "7").exists()
+  again = start(data_dir, tmp_path / "killed")
+  output, _ = again.communicate(timeout=240)
+  assert again.returncode == 0, output
+  assert "at step 3" in output
+  expected, got = (arrays(tmp_path / n, 7) for n in ("whole", "killed"))
+  assert expected.keys() == got.keys() and len(expected) > 100
+  for name, value in expected.items():
+    np.testing.assert_array_equal(got[name], value, err_msg=name)
+  lines = [
+    (tmp_path / n / "metrics.jsonl").read_text() for n in ("whole", "killed")
+  ]
+  last = [json.loads(text.splitlines()[-1]) for text in lines]
+  assert last[0] == last[1]
+
+
+@pytest.mark.parametrize("recipe", common.RECIPES)
+def test_every_recipe_trains_and_is_evaluated(recipe, data_dir, tmp_path):
+  config = toy.get_config(f"recipe={recipe}")
+  pretrain.run(config, tmp_path, data_dir)
+  names = {p.name for p in (tmp_path / "results").iterdir()}
+  probe = "linear_probe-synthetic_ecg-tiny-superclass.json"
+  assert probe in names
+  assert ("zero_shot-synthetic_ecg-tiny-rhythm.json" in names) == (
+    recipe != "mae"
+  )
+  document = json.loads((tmp_path / "results" / probe).read_text())
+  encoders = [e["name"] for e in document["encoders"]]
+  assert encoders == (["random"] if recipe == "random" else [recipe, "random"])
+  figures = {p.name for p in (tmp_path / "figures").iterdir()}
+  assert "auroc-synthetic_ecg-tiny-rhythm.png" in figures
+  assert ("tracing-1.png" in figures) == (
+    recipe in ("mae", "masked_clip", "cg_dmer")
+  )
+  if recipe == "cg_dmer":
+    check_the_checkpoint(tmp_path, data_dir)
+
+
+def check_the_checkpoint(workdir, data_dir):
+  """What else a finished run is good for."""
+  loaded = experiment.load(str(workdir), 1000)
+  assert loaded.step == 7 and loaded.name == "cg_dmer"
+  # Evaluating leaves every parameter bit-identical, and is repeatable.
+  before = jax.tree.map(np.array, jax.device_get(loaded.params))
+  config = toy.get_config()
+  mesh = sharding.make_mesh(config.mesh)
+  again = workdir / "again"
+  evaluate.evaluate(
+    loaded, config.evaluation, evaluate.TASKS, mesh, again, data_dir
+  )
+  jax.tree.map(np.testing.assert_array_equal, before, loaded.params)
+  name = "results/zero_shot-synthetic_ecg-tiny-rhythm.json"
+  first, second = (
+    json.loads((d / name).read_text())["encoders"][0]["settings"][0]
+    for d in (workdir, again)
+  )
+  assert first["macro_auroc"] == second["macro_auroc"]
+  # Padding never counts: any batch size gives the same features.
+  source = evaluate.EcgSource("synthetic_ecg/tiny", "test[:21]", data_dir)
+  extractor = features.Extractor(loaded, mesh)
+  eight, twelve = (extractor.ecg(loaded, source, n) for n in (8, 12))
+  assert eight.shared.shape == (21, 16)
+  np.testing.assert_allclose(eight.shared, twelve.shared, atol=1e-5)
+  # The same workdir with another configuration is refused, nothing is lost.
+  with config.unlocked():
+    config.optim.lr = 0.5
+  with pytest.raises(UserError, match=r"holds a run with optim.lr=0.001"):
+    pretrain.run(config, workdir, data_dir)
+  # A checkpoint of another architecture.
+  text = (workdir / "config.json").read_text()
+  (workdir / "config.json").write_text(
+    text.replace('"mlp_dim": 24', '"mlp_dim": 32')
+  )
+  with pytest.raises(UserError, match="another architecture|this config"):
+    experiment.load(str(workdir), 1000)
+
+
+def test_nan_stops_and_names_step_and_term(data_dir, tmp_path):
+  config = toy.get_config()
+  with config.unlocked():
+    config.optim.lr = float("nan")
+    config.optim.warmup_ratio = 0.0
+    config.train.checkpoint_every = 1
+  with pytest.raises(pretrain.Diverged, match=r"step 2: \w+ is nan"):
+    pretrain.run(config, tmp_path, data_dir)
+  steps = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+  assert "2" not in steps
+
+
+def test_sigterm_saves_and_ends_well(data_dir, tmp_path):
+  run = start(
+    data_dir,
+    tmp_path,
+    "--config.train.steps=100000",
+    "--config.train.checkpoint_every=100000",
+  )
+  lines = []
+  for line in run.stdout:
+    lines.append(line)
+    if line.startswith("step "):
+      run.send_signal(signal.SIGTERM)
+      break
+  output, _ = run.communicate(timeout=240)
+  assert run.returncode == 0, "".join(lines) + output
+  assert "the same command resumes" in output
+  assert checkpoint.find_checkpoint(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+  ("flags", "status", "message"),
+  [
+    (
+      ["--config.data.dataset=ptb_xl/100hz"],
+      2,
+      "python -m data_builders.build",
+    ),
+    (["--config.data.datset=x"], 1, "datset"),
+    (["--config=configs/pretrain.py:recipe=moco"], 1, "recipe='moco'"),
+    (
+      ["--config=configs/zero_shot.py", "--config.checkpoint=nowhere"],
+      2,
+      "no run in nowhere",
+    ),
+  ],
+)
+def test_mistakes_end_in_one_line(flags, status, message, data_dir, tmp_path):
+  run = start(data_dir, tmp_path / "run", *flags)
+  output, _ = run.communicate(timeout=120)
+  assert run.returncode == status, output
+  assert message in output.strip().splitlines()[-1]
+  assert "Traceback" not in output
