@@ -1,4 +1,18 @@
-"""Pretraining. Placeholder docstring."""
+"""Pretraining of CG-DMER and of the recipes it is compared with.
+
+    python -m cgdmer_jax.main --config=configs/pretrain.py
+
+pretrains on the embedded data set on two CPU cores in about three minutes,
+then evaluates: zero-shot and linear probe with 1, 10 and 100 % of the labels,
+beside a random encoder. Options behind the colon, separated by commas:
+
+    recipe=NAME   cg_dmer (default: every loss term), masked_clip (no
+                  disentanglement), clip (alignment alone, nothing masked), mae
+                  (reconstruction alone), random (no training)
+
+Single fields: `--config.optim.lr=3e-4`. The paper (arXiv 2602.21154) is public
+only as abstract and introduction, so every number below is our choice.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +23,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  options = common.parse_arg(arg, preset="demo", recipe="cg_dmer")
+  options = common.parse_arg(arg, recipe="cg_dmer")
   c = ConfigDict()
   c.task = "pretrain"
   c.recipe = common.choose("recipe", options.recipe, common.RECIPES)
@@ -31,11 +45,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
     clip=20.0,
   )
   c.mask = dict(
-    kind="spatial_temporal", lead_ratio=0.5, time_ratio=0.6, token_ratio=0.15
+    kind="spatial_temporal", lead_ratio=0.5, time_ratio=0.5, token_ratio=0.15
   )
   c.align_view = "masked"
   c.model = dict(
-    patch_length=50,
+    patch_length=100,  # 1 s: ten tokens a lead
     specific=True,
     ecg=common.transformer(128, 3, 4, 256),
     report=common.transformer(128, 1, 4, 256),
@@ -43,8 +57,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     ecg_decoder=common.transformer(64, 1, 4, 128),
   )
   c.model.report.max_length = 40
+  # The sigmoid loss (SigLIP) starts with a bias of -10 that thousands of steps
+  # move; in the few hundred of this demonstration InfoNCE gets further.
   c.loss = dict(
-    ecg=1.0, mlm=0.1, align=1.0, disentangle=0.05, alignment="sigmoid"
+    ecg=1.0, mlm=0.1, align=1.0, disentangle=0.01, alignment="infonce"
   )
   c.optim = dict(
     lr=1e-3,
@@ -56,11 +72,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
     final_ratio=0.01,
   )
   c.train = dict(
-    batch_size=64,
-    steps=400,
-    log_every=20,
-    validate_every=200,
-    checkpoint_every=200,
+    batch_size=32,
+    steps=1000,
+    log_every=25,
+    validate_every=250,
+    checkpoint_every=250,
     keep_checkpoints=2,
   )
   c.evaluation = common.evaluation(c.data.dataset)
