@@ -47,9 +47,9 @@ def tracing(
 ) -> Figure:
   """Draws a recording at 25 mm/s and 10 mm/mV; save it with `figures.save`.
 
-  Printed at full size a millimetre of the grid is a millimetre. Rows are as
-  high as their deflections need, up to 3 mV each way; what exceeds that runs
-  over the neighbouring row, as it does on paper.
+  Printed at full size a millimetre of the grid is a millimetre. Leads get
+  the height that their deflections need, up to 3 mV each way; what exceeds that
+  runs over the neighbour, as it does on paper.
 
   Args:
     ecg: (12, T) mV, leads in the order of `LEADS`.
@@ -92,7 +92,7 @@ def tracing(
   )
   _paper(axes, width_mm, height_mm)
   for i, name in enumerate(LEADS):
-    _pulse(axes, strips[i], name, 10 * scale)
+    _pulse(axes, strips[i], name, 10 * min(scale, 1.4))
     x = strips[i].left + np.arange(ecg.shape[1]) / rate * _MM_PER_S
     if not valid[i]:
       _missing(axes, strips[i], x, 8 * scale)
@@ -109,6 +109,7 @@ def tracing(
     color=INK,
     va="top",
     linespacing=1.3,
+    parse_math=False,  # a report may hold dollar signs
   )
   figure.text(
     _SIDE_MM / total[0],
@@ -149,17 +150,19 @@ def _check(ecg, mask, reconstruction, valid, columns) -> None:
 def _layout(ecg: np.ndarray, columns: int) -> tuple[list[_Strip], float]:
   """Strips with `left` as the column number, and the height of the paper."""
   rows = 12 // columns
-  # The odd spike must not make a row tall.
+  # The odd spike must not make a strip tall.
   low, high = np.quantile(ecg, [0.002, 0.998], axis=1) * _MM_PER_MV
-  above = np.clip(high, 11, 30).reshape(columns, rows).max(axis=0) + 2
-  below = np.clip(-low, 7, 30).reshape(columns, rows).max(axis=0) + 2
-  height = float(np.ceil((above + below).sum() / 5) * 5)
-  top = height - np.r_[0, np.cumsum(above + below)[:-1]]
-  strips = [
-    _Strip(column, top[r] - above[r], top[r] - above[r] - below[r], top[r])
-    for column in range(columns)
-    for r in range(rows)
-  ]
+  above = np.clip(high, 11, 30).reshape(columns, rows) + 2
+  below = np.clip(-low, 7, 30).reshape(columns, rows) + 2
+  needed = (above + below).sum(axis=1)
+  height = float(np.ceil(needed.max() / 5) * 5)
+  below += ((height - needed) / rows)[:, None]
+  strips = []
+  for column in range(columns):
+    top = height
+    for up, down in zip(above[column], below[column], strict=True):
+      strips.append(_Strip(column, top - up, top - up - down, top))
+      top -= up + down
   return strips, height
 
 

@@ -151,9 +151,6 @@ def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
 
   Returns:
     The figure.
-
-  Raises:
-    ValueError: no label was scored.
   """
   first = next(iter(series.values()))
   values = {
@@ -162,7 +159,10 @@ def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
   }
   scored = [r for r in first["labels"] if r["auroc"]]
   if not scored:
-    raise ValueError("no label was scored: nothing to draw")
+    figure = blank(7.2, 1.5)
+    text = "no label has enough positives and negatives in test"
+    figure.text(0.5, 0.5, text, ha="center", color=MUTED)
+    return figure
   scored.sort(key=lambda r: r["auroc"]["value"])
   height = 0.24 * (len(scored) + 2) + 1.5
   figure = blank(7.2, height)

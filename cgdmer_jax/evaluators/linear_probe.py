@@ -32,7 +32,7 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import logistic, scoring
 
 FRACTIONS = (0.01, 0.1, 1.0)
-# From weights close to zero on any subset to hardly regularised on 10^4 records.
+# From weights near zero on any subset to hardly regularised on 10^4 records.
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 

@@ -56,7 +56,8 @@ class Evaluation:
   Attributes:
     labels: all labels in order, the skipped ones too.
     macro_auroc: unweighted mean over the labels that count; the interval is of
-      the mean over seeds.
+      the mean over seeds, for the training subsets at hand: it leaves out what
+      `seed_std` tells.
     macro_auprc: likewise; None without any label that counts.
     seed_std: sample standard deviation of the macro AUROC over training seeds;
       None for a single seed.

@@ -123,7 +123,7 @@ def _notes(documents: Sequence[dict], settings: Sequence[dict]) -> list[str]:
   if repeated:
     spread = ", ".join(_seed_spread(s) for s in repeated)
     notes.append(
-      f"Mean over {repeated[0]['num_seeds']} nested training subsets; standard"
+      f"Mean over {repeated[0]['num_seeds']} training subsets; standard"
       f" deviation over them, which the intervals leave out: {spread}."
     )
   failed = sum(
