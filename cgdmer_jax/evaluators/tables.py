@@ -7,6 +7,7 @@ words where the interval covers zero.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 
@@ -113,8 +114,13 @@ def _notes(documents: Sequence[dict], settings: Sequence[dict]) -> list[str]:
     f" (labels: {first['label_mode']}).",
   ]
   if skipped:
-    names = ", ".join(f"{name} ({why})" for name, why in skipped.items())
-    notes.append(f"Skipped: {names}.")
+    by_reason = collections.defaultdict(list)
+    for name, why in skipped.items():
+      by_reason[why].append(name)
+    reasons = "; ".join(
+      f"{why}: {', '.join(names)}" for why, names in by_reason.items()
+    )
+    notes.append(f"Skipped, {reasons}.")
   notes.append(
     f"Intervals: percentile bootstrap over subjects, {row['num_bootstrap']}"
     " resamples. p: paired permutation test."
