@@ -220,7 +220,7 @@ def test_table_joins_tasks_and_says_what_was_skipped(table):
   assert all(cell.startswith("+") for cell in table.rows[2][1:])
   notes = "\n".join(table.notes)
   assert "200 test records of 100 subjects; 2 labels scored, 1 skipped" in notes
-  assert "fewer than 10: rare" in notes and "fewer than 10)" in notes
+  assert "fewer than 10: rare" in notes
   assert "Mean over 2 training subsets" in notes
   assert "probe 1 % 0." in notes
 
