@@ -129,6 +129,7 @@ def evaluate(
         config_hash=experiment_lib.config_hash(experiment.config),
         min_positives=config.min_positives,
         num_bootstrap=config.num_bootstrap,
+        num_permutations=config.num_bootstrap,
       )
       if jax.process_index() == 0:
         per_task.append(results.write(workdir, result)[1])

@@ -61,8 +61,8 @@ def evaluation(dataset: str) -> ConfigDict:
   `representation` of the probe: shared, specific or both; `batch_size` of
   feature extraction; `fractions` of the training labels and `seeds` subsets of
   each below 1; labels with fewer than `min_positives` test positives are
-  reported as skipped; `num_bootstrap` resamples of patients; `prompts`, a JSON
-  file, empty for ours.
+  reported as skipped; `num_bootstrap` resamples of patients, and as many swaps
+  of the permutation test; `prompts`, a JSON file, empty for ours.
   """
   return ConfigDict(
     dict(
