@@ -124,14 +124,15 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
       figures.save(figures.loss_curves(rows), workdir / "figures/loss.png")
   if model.reconstruct and config.train.steps:
     reconstruction.draw(trained, validation, workdir / "figures")
-  evaluate.evaluate(
-    trained,
-    config.evaluation,
-    config.evaluation.tasks if model.use_report else ("linear_probe",),
-    mesh,
-    workdir,
-    data_dir,
-  )
+  tasks = [
+    task
+    for task in config.evaluation.tasks
+    if model.use_report or task != "zero_shot"
+  ]
+  if tasks:
+    evaluate.evaluate(
+      trained, config.evaluation, tasks, mesh, workdir, data_dir
+    )
 
 
 def _train(

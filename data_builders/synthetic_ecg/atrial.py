@@ -9,10 +9,12 @@ import numpy as np
 
 from data_builders.synthetic_ecg.rhythm import Events
 
-PLACE = np.array([[-1.0, -3.0, 0.0]])  # centimetres from the middle of the heart
+PLACE = np.array(
+  [[-1.0, -3.0, 0.0]]
+)  # centimetres from the middle of the heart
 
 
-def fibrillation(rng, rate: float, t: np.ndarray) -> np.ndarray:
+def fibrillation(rng, events: Events, t: np.ndarray) -> np.ndarray:
   """f-waves of 5 to 8.5 Hz: unsteady in rate, size and direction.
 
   Fine (20 microvolt) to coarse (200 microvolt in V1), as in Bollmann et al.,
@@ -30,7 +32,7 @@ def fibrillation(rng, rate: float, t: np.ndarray) -> np.ndarray:
     slow = rng.uniform(0.15, 1.1, 3)
     start = rng.uniform(0, 2 * np.pi, 6)
     swing = rng.uniform(0.2, 0.5)
-    f = rate * rng.uniform(0.9, 1.1)
+    f = events.atrial_rate * rng.uniform(0.9, 1.1)
     turns = 2 * np.pi * f * t + swing * f / (2 * slow[0]) * np.sin(
       2 * np.pi * slow[0] * t + start[0]
     )

@@ -19,6 +19,8 @@ import dataclasses
 
 import numpy as np
 
+from data_builders.synthetic_ecg.findings import limit
+
 QRS, EXTRA, ST, T_EARLY, T, U = slice(0, 6), slice(6, 8), 8, 9, 10, 11
 NUM_KERNELS = 12
 
@@ -26,8 +28,8 @@ NUM_KERNELS = 12
 _QRS_TIME = np.array([0.155, 0.29, 0.42, 0.55, 0.69, 0.83])
 _QRS_WIDTH = np.array([0.078, 0.089, 0.089, 0.089, 0.094, 0.10])
 _QRS_MEAN = np.array([
-  [-0.09, -0.04, 0.18], [0.28, 0.12, 0.14], [0.84, 0.42, -0.26],
-  [0.22, 0.17, -0.44], [-0.08, 0.01, -0.27], [-0.03, -0.01, -0.05],
+  [-0.08, -0.05, 0.17], [0.34, 0.13, 0.18], [1.04, 0.46, -0.42],
+  [0.26, 0.20, -0.72], [-0.10, 0.01, -0.45], [-0.05, -0.02, -0.12],
 ])  # fmt: skip
 _QRS_SPREAD = np.array([
   [0.07, 0.06, 0.11], [0.22, 0.13, 0.20], [0.24, 0.18, 0.28],
@@ -35,9 +37,9 @@ _QRS_SPREAD = np.array([
 ])  # fmt: skip
 # Where each kernel's dipole is, centimetres from the middle of the heart.
 _PLACE = np.array([
-  [-0.8, 0.0, 0.8], [0.8, 1.0, 1.2], [1.2, 0.5, 0.2], [1.0, 0.0, -0.8],
-  [0.0, -1.0, -1.2], [-0.4, -1.4, -0.8], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0],
-  [0.6, 0.3, 0.8], [0.5, 0.3, 0.9], [0.6, 0.4, 0.5], [0.4, 0.2, 0.4],
+  [-0.4, 0.0, 0.5], [0.6, 0.8, 0.7], [0.8, 0.4, 0.2], [0.6, 0.0, 0.0],
+  [0.3, -0.8, -0.2], [0.0, -1.0, -0.2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0],
+  [0.0, 0.0, 0.2], [0.0, 0.0, 0.2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0],
 ])  # fmt: skip
 
 
@@ -47,8 +49,8 @@ class Beat:
 
   Attributes:
     vector: (K, 3) dipole, millivolt.
-    time: (K,) seconds from the start of QRS; of ST and later kernels, seconds
-      from the end of the T wave (negative).
+    time: (K,) seconds from the start of QRS; of T and U, seconds from the end
+      of the T wave. That of ST follows from both.
     width: (K,) standard deviation, seconds.
     place: (K, 3) centimetres.
     qrs: duration of QRS, seconds.
@@ -66,18 +68,15 @@ class Beat:
 def rotation(rng: np.random.Generator, age: float) -> np.ndarray:
   """(3, 3) how the heart lies in the chest; it turns up left with age.
 
-  The frontal angle has a standard deviation of 20 degrees, the others 12.
+  The frontal angle has a standard deviation of 16 degrees, the others 12.
   """
-  frontal = np.deg2rad(8 - 0.33 * (age - 50) + 20 * rng.standard_normal())
-  horizontal, sagittal = np.deg2rad(12) * rng.standard_normal(2)
-  out = np.eye(3)
-  for i, j, angle in ((0, 1, frontal), (0, 2, horizontal), (1, 2, sagittal)):
-    c, s = np.cos(angle), np.sin(angle)
-    turn = np.eye(3)
-    turn[i, i] = turn[j, j] = c
-    turn[i, j], turn[j, i] = -s, s
-    out = turn @ out
-  return out
+  z = np.array([16.0, 12.0, 12.0]) * rng.standard_normal(3)
+  z[0] += 8 - 0.33 * (age - 50)
+  (ca, cb, cc), (sa, sb, sc) = np.cos(np.deg2rad(z)), np.sin(np.deg2rad(z))
+  frontal = np.array([[ca, -sa, 0.0], [sa, ca, 0.0], [0.0, 0.0, 1.0]])
+  horizontal = np.array([[cb, 0.0, -sb], [0.0, 1.0, 0.0], [sb, 0.0, cb]])
+  sagittal = np.array([[1.0, 0.0, 0.0], [0.0, cc, -sc], [0.0, sc, cc]])
+  return sagittal @ horizontal @ frontal
 
 
 def normal_beat(
@@ -92,9 +91,9 @@ def normal_beat(
   qrs = _QRS_MEAN + _QRS_SPREAD * rng.standard_normal((6, 3))
   vector[QRS] = qrs @ turn.T
   # QRS and T loops turn together, but not completely.
-  tall = np.exp(0.32 * z[0]) * (1.12 if male else 0.92)
+  tall = np.exp(0.30 * z[0]) * (1.12 if male else 0.92)
   tall *= 1.0 - 0.004 * (age - 50)
-  main = np.array([0.31, 0.14, 0.15]) + z[6:9] * np.array([0.06, 0.07, 0.11])
+  main = np.array([0.275, 0.11, 0.20]) + z[6:9] * np.array([0.07, 0.045, 0.10])
   main = 0.5 * (main + main @ turn.T) * tall
   vector[T] = main
   vector[T_EARLY] = 0.32 * main + np.array([0.0, 0.0, 0.05]) * tall
@@ -102,17 +101,17 @@ def normal_beat(
   vector[ST, :2] = 0.012 * z[9:11]
   if z[11] > 0.4:
     vector[U] = 0.02 * z[11] * np.array([0.4, 0.3, 0.8])
-  duration = float(np.clip(0.089 + (0.004 if male else -0.003)
-                           + 0.007 * z[2], 0.072, 0.108))  # fmt: skip
+  duration = limit(
+    0.089 + (0.004 if male else -0.003) + 0.007 * z[2], 0.072, 0.108
+  )
   low, high = (0.360, 0.445) if male else (0.370, 0.455)
-  qtc = float(np.clip(0.408 + (0 if male else 0.010) + 0.016 * z[3], low, high))
+  qtc = limit(0.408 + (0 if male else 0.010) + 0.016 * z[3], low, high)
   time, width = np.zeros(NUM_KERNELS), np.full(NUM_KERNELS, 0.02)
   time[QRS] = duration * (_QRS_TIME + 0.012 * z[12:18])
   width[QRS] = duration * _QRS_WIDTH * np.exp(0.08 * z[4])
-  falling = float(np.clip(0.036 * np.exp(0.14 * z[5]), 0.027, 0.052))
+  falling = limit(0.036 * np.exp(0.14 * z[5]), 0.027, 0.052)
   width[T], time[T] = falling, -2.0 * falling
-  width[T_EARLY], time[T_EARLY] = 1.25 * falling, -3.7 * falling
-  width[ST] = 0.045
+  width[T_EARLY], time[T_EARLY] = 1.4 * falling, -3.8 * falling
   width[U], time[U] = 0.035, 0.09
   return Beat(vector, time, width, _PLACE.copy(), duration, qtc)
 
@@ -146,25 +145,30 @@ def wide_beat(
   z = rng.standard_normal(8)
   beat.vector[QRS] = vectors
   beat.time[QRS] = duration * (_QRS_TIME + 0.015 * z[:6])
-  beat.width[QRS] = duration * _QRS_WIDTH * 1.12
+  beat.width[QRS] = duration * _QRS_WIDTH
   area = (vectors * beat.width[QRS, None]).sum(0) * 2.5
-  beat.vector[T] = -area / 0.11 * np.exp(0.25 * z[6]) * 0.8
-  beat.vector[T_EARLY] = 0.45 * beat.vector[T]
-  beat.vector[ST] = -area / 0.11 * 0.55 * np.exp(0.25 * z[7])
+  beat.vector[T] = -area / 0.11 * np.exp(0.3 * z[6]) * 0.47
+  beat.vector[T_EARLY] = 0.55 * beat.vector[T]
+  beat.vector[ST] = -area / 0.11 * 0.20 * np.exp(0.25 * z[7])
   return beat
+
+
+def at_electrodes(gains: np.ndarray, vector: np.ndarray) -> np.ndarray:
+  """(K, 9) at the electrodes, of dipoles (K, 3) with gains (K, 9, 3)."""
+  return np.matmul(gains, vector[..., None])[..., 0]
 
 
 def atrial_kernels(
   rng: np.random.Generator, enlarged: str, ectopic: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Right and left atrial kernels of the P wave.
 
   Left enlargement: P of 120 ms or more, notched, deep negative end in V1.
   Right enlargement: peaked P above 0.25 mV in II.
 
   Returns:
-    vector (2, 3) millivolt, time (2,) and width (2,) in seconds from the
-    start of P, and the duration of P in seconds.
+    vector (2, 3) millivolt, time (2,) and width (2,) in seconds, time from the
+    start of P.
   """
   z = rng.standard_normal(10)
   gain = np.exp(0.22 * z[0])
@@ -172,9 +176,9 @@ def atrial_kernels(
   left = np.array([0.055, 0.045, -0.03]) * gain * np.exp(0.15 * z[1])
   right += 0.012 * z[2:5]
   left += 0.012 * z[5:8]
-  duration = float(np.clip(0.100 + 0.008 * z[8], 0.080, 0.116))
+  duration = limit(0.100 + 0.008 * z[8], 0.080, 0.116)
   if enlarged == "LAO/LAE":
-    duration = float(np.clip(0.130 + 0.008 * z[8], 0.121, 0.155))
+    duration = limit(0.130 + 0.008 * z[8], 0.121, 0.155)
     left = np.array([0.085, 0.055, -0.115]) * np.exp(0.2 * z[1])
   elif enlarged == "RAO/RAE":
     right = np.array([0.03, 0.245, 0.11]) * np.exp(0.16 * abs(z[1]))
@@ -184,4 +188,4 @@ def atrial_kernels(
     right, left = (turn @ right) * sign, (turn @ left) * sign
   time = duration * np.array([0.36, 0.64])
   width = duration * np.array([0.17, 0.18])
-  return np.stack([right, left]), time, width, duration
+  return np.stack([right, left]), time, width

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_builders.synthetic_ecg import dipole
-from data_builders.synthetic_ecg.dipole import EXTRA, QRS, ST, T, T_EARLY, Beat
+from data_builders.synthetic_ecg.dipole import EXTRA, QRS, ST, T_EARLY, Beat, T
 from data_builders.synthetic_ecg.findings import Findings
 
 
@@ -32,7 +32,7 @@ def left_bundle(rng: np.random.Generator, base: Beat) -> Beat:
     [0.15, 0.08, 0.05], [0.38, 0.18, -0.60], [0.35, 0.12, -1.10],
     [0.40, axis, -1.35], [0.50, axis - 0.05, -1.00], [0.25, axis / 2, -0.40],
   ])  # fmt: skip
-  v = _vary(rng, v, 0.18) * rng.uniform(0.75, 1.3)
+  v = _vary(rng, v, 0.18) * rng.uniform(0.85, 1.5)
   if rng.random() < 0.5:
     v[0, 2] -= 0.18  # QS instead of rS in V1
   return dipole.wide_beat(rng, v, rng.uniform(0.124, 0.172), base)
@@ -75,7 +75,9 @@ def right_bundle(rng, beat: Beat, complete: bool) -> None:
   """
   first = beat.qrs * (0.80 if complete else 0.84)
   dipole.stretch(beat, min(first, 0.085))
-  duration = rng.uniform(0.122, 0.162) if complete else rng.uniform(0.102, 0.118)
+  duration = (
+    rng.uniform(0.122, 0.162) if complete else rng.uniform(0.102, 0.118)
+  )
   if complete:
     late = _vary(rng, [[-0.36, -0.14, 0.36], [-0.32, -0.08, 0.36]], 0.25)
     beat.vector[2:6, 2] *= 0.55
@@ -88,6 +90,7 @@ def right_bundle(rng, beat: Beat, complete: bool) -> None:
     beat.qtc += 0.02
   else:
     late = _vary(rng, [[-0.28, -0.12, 0.30], [-0.10, -0.04, 0.12]], 0.25)
+    late *= rng.uniform(0.3, 0.95)
     beat.vector[4:6, 2] *= 0.5
     beat.time[EXTRA] = duration - np.array([0.030, 0.014])
     beat.width[EXTRA] = 0.010, 0.009
@@ -201,7 +204,7 @@ def infarct(rng, beat: Beat, code: str, stage: str, aneurysm: bool) -> None:
   away = away / np.linalg.norm(away)
   away = away + 0.12 * rng.standard_normal(3)
   away /= np.linalg.norm(away)
-  scar = rng.uniform(0.45, 1.15) * (0.35 if stage == "acute" else 1.0)
+  scar = rng.uniform(0.35, 1.10) * (0.35 if stage == "acute" else 1.0)
   early = beat.vector[QRS]
   along = early @ away
   # Forces towards the scar vanish; those of the wall opposite are unopposed.
@@ -213,9 +216,9 @@ def infarct(rng, beat: Beat, code: str, stage: str, aneurysm: bool) -> None:
   if stage == "acute":
     st, t_turn = rng.uniform(0.14, 0.42), -rng.uniform(0.0, 0.35)
   elif stage == "recent":
-    st, t_turn = rng.uniform(0.0, 0.06), rng.uniform(0.30, 0.6)
+    st, t_turn = rng.uniform(0.0, 0.06), rng.uniform(0.25, 0.5)
   else:
-    t_turn = rng.uniform(-0.05, 0.30)
+    t_turn = rng.uniform(-0.10, 0.25)
   if aneurysm:
     st += rng.uniform(0.16, 0.32)
   beat.vector[T] -= t_turn * away

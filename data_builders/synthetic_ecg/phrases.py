@@ -65,8 +65,12 @@ WORDINGS: dict[str, Wording] = {
   ),
   "AFIB": Wording(
     ("atrial fibrillation", "atrial fibrillation {response}"),
-    ("atrial fibrillation {response}", "irregular rhythm without P waves, "
-     "atrial fibrillation", "AF {response}", "Afib"),
+    (
+      "atrial fibrillation {response}",
+      "irregular rhythm without P waves, atrial fibrillation",
+      "AF {response}",
+      "Afib",
+    ),
     ("atrial fibrillation", "AF"),
   ),
   "AFLT": Wording(
@@ -75,30 +79,49 @@ WORDINGS: dict[str, Wording] = {
     ("atrial flutter",),
   ),
   "SVTAC": Wording(
-    ("supraventricular tachycardia", "narrow complex tachycardia, consider "
-     "supraventricular tachycardia"),
+    (
+      "supraventricular tachycardia",
+      "narrow complex tachycardia, consider supraventricular tachycardia",
+    ),
     ("regular supraventricular tachycardia, no clear P waves", "SVT"),
     ("supraventricular tachycardia", "SVT"),
   ),
   "PACE": Wording(
-    ("ventricular pacing", "electronic ventricular pacemaker",
-     "ventricular-paced rhythm"),
-    ("pacemaker rhythm with ventricular capture", "paced rhythm, normal "
-     "function of the artificial pacemaker"),
+    (
+      "ventricular pacing",
+      "electronic ventricular pacemaker",
+      "ventricular-paced rhythm",
+    ),
+    (
+      "pacemaker rhythm with ventricular capture",
+      "paced rhythm, normal function of the artificial pacemaker",
+    ),
     ("artificial pacemaker", "pacemaker", "paced rhythm"),
   ),
   "PVC": Wording(
-    ("ventricular premature complex(es)", "PVC(s)",
-     "with premature ventricular contractions"),
-    ("isolated ventricular extrasystoles", "premature ventricular beats",
-     "ventricular ectopics"),
+    (
+      "ventricular premature complex(es)",
+      "PVC(s)",
+      "with premature ventricular contractions",
+    ),
+    (
+      "isolated ventricular extrasystoles",
+      "premature ventricular beats",
+      "ventricular ectopics",
+    ),
     ("ventricular premature complex", "premature ventricular contraction"),
   ),
   "PAC": Wording(
-    ("atrial premature complex(es)", "PAC(s)",
-     "with premature atrial contractions"),
-    ("supraventricular extrasystoles", "premature atrial beats",
-     "atrial ectopics"),
+    (
+      "atrial premature complex(es)",
+      "PAC(s)",
+      "with premature atrial contractions",
+    ),
+    (
+      "supraventricular extrasystoles",
+      "premature atrial beats",
+      "atrial ectopics",
+    ),
     ("atrial premature complex", "premature atrial contraction"),
   ),
   "BIGU": Wording(
@@ -113,10 +136,16 @@ WORDINGS: dict[str, Wording] = {
   ),
   "1AVB": Wording(
     ("1st degree AV block", "first degree AV block"),
-    ("first degree AV block", "first-degree atrioventricular block",
-     "AV conduction delayed, first degree block"),
-    ("first degree AV block", "AV block", "first degree atrioventricular "
-     "block"),
+    (
+      "first degree AV block",
+      "first-degree atrioventricular block",
+      "AV conduction delayed, first degree block",
+    ),
+    (
+      "first degree AV block",
+      "AV block",
+      "first degree atrioventricular block",
+    ),
   ),
   "LPR": Wording(
     ("prolonged PR interval",),
@@ -125,8 +154,11 @@ WORDINGS: dict[str, Wording] = {
   ),
   "CLBBB": Wording(
     ("left bundle branch block",),
-    ("complete left bundle branch block", "LBBB", "wide QRS with left bundle "
-     "branch block pattern"),
+    (
+      "complete left bundle branch block",
+      "LBBB",
+      "wide QRS with left bundle branch block pattern",
+    ),
     ("left bundle branch block", "complete left bundle branch block"),
   ),
   "ILBBB": Wording(
@@ -136,22 +168,31 @@ WORDINGS: dict[str, Wording] = {
   ),
   "CRBBB": Wording(
     ("right bundle branch block",),
-    ("complete right bundle branch block", "RBBB", "rsR' in V1, right bundle "
-     "branch block"),
+    (
+      "complete right bundle branch block",
+      "RBBB",
+      "rsR' in V1, right bundle branch block",
+    ),
     ("right bundle branch block", "complete right bundle branch block"),
   ),
   "IRBBB": Wording(
     ("incomplete right bundle branch block", "incomplete RBBB"),
-    ("incomplete right bundle branch block", "rSr' in V1, incomplete right "
-     "bundle branch block"),
+    (
+      "incomplete right bundle branch block",
+      "rSr' in V1, incomplete right bundle branch block",
+    ),
     ("incomplete right bundle branch block",),
   ),
   "IVCD": Wording(
     ("IV conduction defect", "nonspecific intraventricular conduction delay"),
-    ("unspecific intraventricular conduction disturbance",
-     "widened QRS, nonspecific intraventricular conduction delay"),
-    ("non-specific intraventricular conduction disturbance",
-     "intraventricular conduction delay"),
+    (
+      "unspecific intraventricular conduction disturbance",
+      "widened QRS, nonspecific intraventricular conduction delay",
+    ),
+    (
+      "non-specific intraventricular conduction disturbance",
+      "intraventricular conduction delay",
+    ),
   ),
   "WPW": Wording(
     ("Wolff-Parkinson-White pattern", "ventricular preexcitation"),
@@ -159,17 +200,26 @@ WORDINGS: dict[str, Wording] = {
     ("Wolff-Parkinson-White syndrome", "WPW"),
   ),
   "LAFB": Wording(
-    ("left anterior fascicular block", "left axis deviation, consider left "
-     "anterior fascicular block"),
-    ("left anterior hemiblock", "marked left axis deviation, left anterior "
-     "fascicular block", "LAFB"),
+    (
+      "left anterior fascicular block",
+      "left axis deviation, consider left anterior fascicular block",
+    ),
+    (
+      "left anterior hemiblock",
+      "marked left axis deviation, left anterior fascicular block",
+      "LAFB",
+    ),
     ("left anterior fascicular block",),
   ),
   "LPFB": Wording(
-    ("left posterior fascicular block", "right axis deviation, consider left "
-     "posterior fascicular block"),
-    ("left posterior hemiblock", "right axis deviation, left posterior "
-     "fascicular block"),
+    (
+      "left posterior fascicular block",
+      "right axis deviation, consider left posterior fascicular block",
+    ),
+    (
+      "left posterior hemiblock",
+      "right axis deviation, left posterior fascicular block",
+    ),
     ("left posterior fascicular block",),
   ),
   "IMI": _infarct("inferior", "II, III, aVF", "inferior MI"),
@@ -177,17 +227,20 @@ WORDINGS: dict[str, Wording] = {
   "AMI": _infarct("anterior", "V2-V4", "anterior MI"),
   "ALMI": _infarct("anterolateral", "V3-V6, I, aVL", "anterolateral MI"),
   "LMI": _infarct("lateral", "I, aVL, V6", "lateral MI"),
-  "ILMI": _infarct("inferolateral", "II, III, aVF, V5, V6",
-                   "inferolateral MI"),
+  "ILMI": _infarct("inferolateral", "II, III, aVF, V5, V6", "inferolateral MI"),
   "ANEUR": Wording(
     ("persistent ST elevation, consider ventricular aneurysm",),
-    ("ST-T changes compatible with ventricular aneurysm",
-     "ST segment stays elevated in the chest leads, aneurysm possible"),
+    (
+      "ST-T changes compatible with ventricular aneurysm",
+      "ST segment stays elevated in the chest leads, aneurysm possible",
+    ),
     ("ventricular aneurysm",),
   ),
   "ACUTE": Wording(
-    ("ST elevation, consider acute injury", "acute MI pattern with ST "
-     "elevation"),
+    (
+      "ST elevation, consider acute injury",
+      "acute MI pattern with ST elevation",
+    ),
     ("ST segment elevation, acute injury current", "acute ST elevation"),
     ("ST elevation", "acute myocardial infarction"),
   ),
@@ -198,8 +251,10 @@ WORDINGS: dict[str, Wording] = {
   ),
   "RVH": Wording(
     ("right ventricular hypertrophy", "RVH"),
-    ("right ventricular hypertrophy", "tall R in V1 with right axis, right "
-     "ventricular hypertrophy"),
+    (
+      "right ventricular hypertrophy",
+      "tall R in V1 with right axis, right ventricular hypertrophy",
+    ),
     ("right ventricular hypertrophy",),
   ),
   "LAO/LAE": Wording(
@@ -223,10 +278,14 @@ WORDINGS: dict[str, Wording] = {
     ("high QRS voltage",),
   ),
   "VCLVH": Wording(
-    ("voltage criteria for LVH", "meets voltage criteria for left ventricular "
-     "hypertrophy"),
-    ("QRS voltage fulfils Sokolow-Lyon criteria",
-     "voltage criteria for left ventricular hypertrophy"),
+    (
+      "voltage criteria for LVH",
+      "meets voltage criteria for left ventricular hypertrophy",
+    ),
+    (
+      "QRS voltage fulfils Sokolow-Lyon criteria",
+      "voltage criteria for left ventricular hypertrophy",
+    ),
     ("voltage criteria for left ventricular hypertrophy",),
   ),
   "ABQRS": Wording(
@@ -246,8 +305,10 @@ WORDINGS: dict[str, Wording] = {
   ),
   "STE_": Wording(
     ("nonspecific ST elevation", "ST elevation, early repolarization"),
-    ("early repolarization with ST elevation", "ST elevation, probably early "
-     "repolarization variant"),
+    (
+      "early repolarization with ST elevation",
+      "ST elevation, probably early repolarization variant",
+    ),
     ("ST elevation", "early repolarization"),
   ),
   "NST_": Wording(
@@ -276,8 +337,10 @@ WORDINGS: dict[str, Wording] = {
     ("inverted T waves", "T wave inversion"),
   ),
   "ISC_": Wording(
-    ("ST-T changes may be due to hypertrophy and/or ischemia",
-     "repolarization abnormality, strain pattern"),
+    (
+      "ST-T changes may be due to hypertrophy and/or ischemia",
+      "repolarization abnormality, strain pattern",
+    ),
     ("ST-T changes of strain or ischemia", "nonspecific ischemic ST-T changes"),
     ("ischemic ST-T changes", "non-specific ischemia"),
   ),
@@ -293,65 +356,10 @@ WORDINGS: dict[str, Wording] = {
   ),
   "DIG": Wording(
     ("ST depression, consider digitalis effect",),
-    ("sagging ST depression, digitalis effect",
-     "ST-T changes as with digitalis"),
+    (
+      "sagging ST depression, digitalis effect",
+      "ST-T changes as with digitalis",
+    ),
     ("digitalis effect",),
   ),
 }
-
-NORMAL = Wording(
-  ("normal ECG", "within normal limits"),
-  ("normal ECG", "normal tracing", "ECG within normal limits"),
-  ("normal ECG",),
-)
-# Of a record whose only remark is the rate or a respiratory variation of it.
-OTHERWISE_NORMAL = Wording(
-  ("otherwise normal ECG",),
-  ("otherwise normal ECG", "otherwise unremarkable"),
-  ("otherwise normal ECG", "normal ECG"),
-)
-
-# Superclass words, by the diagnostic class of SCP.
-CLASSES: dict[str, tuple[str, ...]] = {
-  "MI": ("myocardial infarction", "infarction", "evidence of myocardial "
-         "infarction"),
-  "STTC": ("ST-T changes", "ST/T abnormality", "repolarization abnormality",
-           "ST and T wave changes"),
-  "CD": ("conduction disturbance", "conduction abnormality",
-         "disturbed conduction"),
-  "HYP": ("hypertrophy", "cardiac hypertrophy", "chamber hypertrophy or "
-          "enlargement"),
-}  # fmt: skip
-
-STAGE = {
-  "old": ("old", "previous", "chronic", "age undetermined"),
-  "recent": ("recent", "subacute", "possibly recent"),
-  "acute": ("acute", "possibly acute", "evolving"),
-}
-
-RESPONSE = {
-  "slow": ("with slow ventricular response",),
-  "fast": ("with rapid ventricular response", "with fast ventricular rate"),
-  "": ("with controlled ventricular response", ""),
-}
-
-HEDGES = ("possible", "probable", "consider", "cannot rule out", "suspected")
-
-# Nothing of the signal; the encoder should learn to keep these apart.
-FILLERS = (
-  "compared with the previous tracing, no significant change",
-  "no previous tracing available for comparison",
-  "when compared with the ECG of last year, changes are similar",
-  "clinical correlation is suggested",
-  "clinical correlation recommended",
-  "please correlate with symptoms and history",
-  "electronically signed by the attending physician",
-  "confirmed by a second reader",
-  "unconfirmed report",
-  "reviewed by cardiology",
-  "interpretation made without clinical data",
-  "follow-up as indicated",
-  "tracing taken before surgery",
-  "routine check",
-  "some baseline drift",
-)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_builders import scp
-from data_builders.synthetic_ecg import phrases
+from data_builders.synthetic_ecg import phrases, remarks
 from data_builders.synthetic_ecg.findings import Findings
 
 _OMIT_RHYTHM = 0.08
@@ -67,26 +67,26 @@ def _word(rng, f: Findings, key: str, register: int) -> str:
   if "{" in text:
     speed = "slow" if f.rate < 62 else "fast" if f.rate > 105 else ""
     text = text.format(
-      stage=_pick(rng, phrases.STAGE.get(f.stage, ("old",))),
-      response=_pick(rng, phrases.RESPONSE[speed]),
+      stage=_pick(rng, remarks.STAGE.get(f.stage, ("old",))),
+      response=_pick(rng, remarks.RESPONSE[speed]),
       focus="ventricular" if f.ectopic_focus == "PVC" else "atrial",
     ).strip()
   hedge = 0.25 if register < 2 else 0.05
   if key in _HEDGED and rng.random() < hedge and "possibl" not in text:
-    text = f"{_pick(rng, phrases.HEDGES)} {text}"
+    text = f"{_pick(rng, remarks.HEDGES)} {text}"
   return text
 
 
 def _classes(f: Findings) -> list[str]:
   found = (scp.BY_CODE[c].diagnostic_class for c in f.codes)
-  return [c for c in dict.fromkeys(found) if c in phrases.CLASSES]
+  return [c for c in dict.fromkeys(found) if c in remarks.CLASSES]
 
 
 def _summary(rng, f: Findings) -> str:
   """Superclass words, or "abnormal ECG", or nothing."""
   classes = _classes(f)
   if classes and rng.random() < 0.35:
-    names = [_pick(rng, phrases.CLASSES[c]) for c in classes]
+    names = [_pick(rng, remarks.CLASSES[c]) for c in classes]
     text = ", ".join(names) if rng.random() < 0.5 else " and ".join(names)
     return f"abnormal ECG: {text}" if rng.random() < 0.3 else text
   if rng.random() < 0.2:
@@ -104,7 +104,7 @@ def write(rng: np.random.Generator, f: Findings) -> str:
   lines = [_word(rng, f, key, register) for key in _mentioned(rng, f)]
   if f.normal:
     plain = f.rhythm == "SR"
-    options = phrases.NORMAL if plain else phrases.OTHERWISE_NORMAL
+    options = remarks.NORMAL if plain else remarks.OTHERWISE_NORMAL
     if plain and rng.random() < 0.1:
       lines = []
     lines.append(_pick(rng, options[register]))
@@ -113,9 +113,9 @@ def write(rng: np.random.Generator, f: Findings) -> str:
     if summary:
       lines.insert(len(lines) if rng.random() < 0.7 else 0, summary)
   u = rng.random(3)
-  fillers = int(u[0] < 0.35) + int(u[0] < 0.07)
-  for _ in range(fillers):
-    lines.append(_pick(rng, phrases.FILLERS))
+  remarks_left = list(remarks.FILLERS)
+  for _ in range(int(u[0] < 0.35) + int(u[0] < 0.07)):
+    lines.append(remarks_left.pop(int(rng.random() * len(remarks_left))))
   if register == 0:
     if u[1] < 0.15:
       return "\n".join(lines).upper().replace("\n", ". ")

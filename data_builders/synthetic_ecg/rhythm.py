@@ -6,45 +6,50 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.synthetic_ecg.findings import Findings
+from data_builders.synthetic_ecg.findings import Findings, limit
 
 SECONDS = 10.0
-MARGIN = 1.2  # events this long before 0 s or after 10 s may reach into it
-
-NORMAL, PVC, ABERRANT = 0, 1, 2
+MARGIN = 0.85  # events this long before 0 s or after 10 s may reach into it
 
 
 class Events(NamedTuple):
-  """Activations between -MARGIN and SECONDS + MARGIN.
+  """Heart beats between -MARGIN and SECONDS + MARGIN.
 
   Attributes:
     beats: (B,) start of each QRS complex, seconds, ascending.
-    kind: (B,) NORMAL, PVC or ABERRANT.
+    other: (B,) bool: not the patient's usual QRS complex.
+    other_kind: what the other beats are: "", "PVC" or "ABERRANT".
     rr: (B,) seconds since the beat before.
-    p_waves: (P,) start of each P wave, seconds.
-    p_ectopic: (P,) from an atrial focus outside of the sinus node.
+    p_lead: (B,) seconds from the start of P to QRS; nan: no P wave.
+    p_ectopic: (B,) bool: P from a focus outside of the sinus node.
     atrial_rate: of flutter or fibrillation waves, Hz; 0 without them.
   """
 
   beats: np.ndarray
-  kind: np.ndarray
+  other: np.ndarray
+  other_kind: str
   rr: np.ndarray
-  p_waves: np.ndarray
+  p_lead: np.ndarray
   p_ectopic: np.ndarray
   atrial_rate: float
+
+  @property
+  def p_waves(self) -> np.ndarray:
+    """(P,) start of each P wave, seconds."""
+    return (self.beats - self.p_lead)[np.isfinite(self.p_lead)]
 
 
 def _sinus_intervals(rng, n: int, rr: float, arrhythmia: bool) -> np.ndarray:
   """RR intervals with respiratory and slow random variation.
 
-  Sinus arrhythmia varies by more than about 10 % (120 ms), otherwise the
-  coefficient of variation stays below 6 %.
+  Sinus arrhythmia swings by more than 10 % to either side (above 120 ms
+  between the longest and shortest interval), sinus rhythm by less.
   """
   breath = rng.uniform(0.16, 0.33)
   if arrhythmia:
     depth = rng.uniform(0.11, 0.24)
   else:
-    depth = min(rng.exponential(0.022), 0.06)
+    depth = min(rng.exponential(0.028), 0.085)
   t = rr * np.arange(n)
   phase = 2 * np.pi * (breath * t + rng.random())
   noise = rng.standard_normal(n)
@@ -64,8 +69,8 @@ def _fibrillation_intervals(rng, n: int, rr: float) -> np.ndarray:
 
 def _flutter_intervals(rng, n: int, rr: float) -> tuple[np.ndarray, float]:
   """Every 2nd, 3rd or 4th flutter wave is conducted, or a varying number."""
-  ratio = int(np.clip(round(4.75 * rr), 2, 5))
-  rate = float(np.clip(ratio / rr, 4.0, 5.6))
+  ratio = int(limit(round(4.75 * rr), 2, 5))
+  rate = limit(ratio / rr, 4.0, 5.6)
   if rng.random() < 0.45:
     waves = ratio + rng.integers(-1, 2, n)
     waves = np.maximum(waves, 2)
@@ -106,10 +111,10 @@ def draw(rng: np.random.Generator, f: Findings, pr: float) -> Events:
   n = int(span * f.rate / 60 * 1.5) + 4
   rr, atrial_rate = _intervals(rng, f, n)
   beats = np.cumsum(rr) - rr[0] * rng.random() - MARGIN
-  kind = np.zeros(n, np.int64)
-  ectopic_p = np.zeros(n, bool)
-  has_p = np.full(n, f.rhythm not in ("AFIB", "AFLT", "SVTAC"))
-  p_lead = np.full(n, pr)
+  other, ectopic_p = np.zeros(n, bool), np.zeros(n, bool)
+  other_kind = ""
+  silent = f.rhythm in ("AFIB", "AFLT", "SVTAC") or f.patient.fibrillation
+  p_lead = np.full(n, np.nan if silent else pr)
   if f.ectopic_focus:
     early = _premature(rng, f, beats)
     mean = float(rr.mean())
@@ -119,22 +124,20 @@ def draw(rng: np.random.Generator, f: Findings, pr: float) -> Events:
       before = np.concatenate([[beats[0] - mean], beats[:-1]])
       moved = np.minimum(before + np.maximum(coupling, 0.34), beats - 0.08)
       beats = np.where(early, moved, beats)
-      kind[early] = PVC
-      has_p &= ~early
+      other, other_kind = early, "PVC"
+      p_lead[early] = np.nan
     else:
       # An atrial focus resets the sinus node: later beats move as well.
       advance = np.where(early, mean * rng.uniform(0.22, 0.38), 0.0)
       beats = beats - np.cumsum(advance) * rng.uniform(0.85, 1.0)
       beats[early] -= 0.02 * rng.random(int(early.sum()))
-      ectopic_p |= early
+      ectopic_p = early
+      p_lead[early] *= rng.uniform(0.85, 1.1)
       if rng.random() < 0.2:
-        kind[early] = ABERRANT
-      if f.ectopy == "PAC" or f.ectopy in ("BIGU", "TRIGU"):
-        p_lead = np.where(early, pr * rng.uniform(0.85, 1.1), pr)
+        other, other_kind = early, "ABERRANT"
   keep = (beats > -MARGIN) & (beats < SECONDS + MARGIN)
-  p_keep = keep & has_p
   gaps = np.diff(beats, prepend=beats[0] - rr[0])
   return Events(
-    beats[keep], kind[keep], gaps[keep], (beats - p_lead)[p_keep],
-    ectopic_p[p_keep], atrial_rate,
+    beats[keep], other[keep], other_kind, gaps[keep], p_lead[keep],
+    ectopic_p[keep], atrial_rate,
   )  # fmt: skip

@@ -87,11 +87,11 @@ def electrode_gains(torso: Torso, place: np.ndarray) -> np.ndarray:
   Returns:
     (K, 9, 3).
   """
-  ratio = np.square(torso.chest).sum(-1) / np.square(
-    torso.chest - place[:, None]
-  ).sum(-1)
-  gains = np.repeat(torso.image[None], len(place), 0)
-  gains[:, 3:] *= ratio[..., None]
+  near = np.square(torso.chest - place[:, None]).sum(-1)
+  gains = np.empty((len(place), 9, 3))
+  gains[:, :3] = torso.image[:3]
+  ratio = np.square(torso.chest).sum(-1) / near
+  np.multiply(torso.image[3:], ratio[..., None], out=gains[:, 3:])
   return gains
 
 
