@@ -37,8 +37,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
   source = EcgSource(
     config.evaluation.dataset, config.evaluation.test, data_dir
   )
-  experiment = experiment_lib.load(config.checkpoint, source.num_samples)
   mesh = sharding.make_mesh(config.mesh)
+  experiment = experiment_lib.load(config.checkpoint, source.num_samples, mesh)
   evaluate(
     experiment, config.evaluation, (config.task,), mesh, workdir, data_dir
   )

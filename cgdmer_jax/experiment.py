@@ -19,7 +19,7 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import checkpoint, train_step
+from cgdmer_jax import checkpoint, sharding, train_step
 from cgdmer_jax.data import reports
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
@@ -122,13 +122,14 @@ def check_source(source: EcgSource, config: ConfigDict) -> None:
     )
 
 
-def load(path: str, num_samples: int) -> Experiment:
-  """Loads a pretrained model.
+def load(path: str, num_samples: int, mesh: jax.sharding.Mesh) -> Experiment:
+  """Loads a pretrained model, on whatever mesh it was trained.
 
   Args:
     path: workdir of a run, or one checkpoint in it
       (`<workdir>/checkpoints/<step>`).
     num_samples: T of the records to be read.
+    mesh: devices for the parameters.
 
   Raises:
     UserError: no run there, or its checkpoint is of another architecture.
@@ -147,6 +148,11 @@ def load(path: str, num_samples: int) -> Experiment:
   directory = checkpoint.find_checkpoint(path)
   abstract = jax.eval_shape(
     lambda: train_step.init_params(model, config, num_samples)
+  )
+  abstract = jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    abstract,
+    sharding.state_shardings(abstract, mesh),
   )
   params = checkpoint.load_params(directory, abstract)
   return Experiment(

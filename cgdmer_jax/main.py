@@ -42,6 +42,16 @@ def use_huge_pages() -> None:
     os.execv(sys.executable, sys.orig_argv)
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the command line; a mistake ends with one line and status 2."""
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
+    message = " ".join(str(error).split())
+    print(f"error: {message}; see --help", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(argv: list[str]) -> None:
   """Runs `config.task`; a user's mistake ends with one line and status 2."""
   if len(argv) > 1:
@@ -68,4 +78,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   use_huge_pages()
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)
