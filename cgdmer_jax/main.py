@@ -45,9 +45,12 @@ def use_huge_pages() -> None:
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line; a mistake ends with one line and status 2."""
   try:
-    return flags.FLAGS(argv)
-  except (flags.Error, KeyError, TypeError, ValueError, OSError) as error:
-    message = " ".join(str(error).split())
+    rest = flags.FLAGS(argv)
+    if _CONFIG.value is not None:
+      _ = _CONFIG.value.task  # a file that could not be loaded shows only here
+    return rest
+  except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
+    message = str(error).strip().splitlines()[-1].strip()
     print(f"error: {message}; see --help", file=sys.stderr)
     sys.exit(2)
 
