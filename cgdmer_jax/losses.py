@@ -13,15 +13,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def positive_pairs(
-  report_id: Int[Array, " batch"],
+  tokens: Int[Array, "batch token"],
 ) -> Bool[Array, "batch batch"]:
   """Which ECG/report pairs of the batch are positives.
 
-  Records with the same report text are positives of each other: about 800,000
-  MIMIC-IV-ECG records share some 180,000 texts, so that treating them as
-  negatives would push matching pairs apart.
+  Records whose reports read the same, token by token, are positives of each
+  other: about 800,000 MIMIC-IV-ECG records share some 180,000 texts, so that
+  treating them as negatives would push matching pairs apart.
   """
-  return report_id[:, None] == report_id[None, :]
+  return jnp.all(tokens[:, None] == tokens[None, :], axis=-1)
 
 
 def normalise(z: Float[Array, "batch width"]) -> Float[Array, "batch width"]:

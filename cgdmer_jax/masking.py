@@ -1,10 +1,12 @@
-"""What is hidden: spatial-temporal ECG masks and masked report tokens.
+"""What is hidden: patches of the ECG, statements and words of the report.
 
 Counts are static, so shapes never depend on data, and every mask is a pure
 function of a PRNG key.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import flax
 import jax
@@ -173,12 +175,14 @@ class TokenMask:
   """Masked report tokens.
 
   Attributes:
+    original: int32 (B, S), the report before any of its tokens was masked.
     tokens: int32 (B, S), what the report encoder reads.
     position: int32 (B, K), slots of the tokens to predict.
     target: int32 (B, K), their original ids.
     weight: float32 (B, K), 1 for a token to predict, 0 for an unused slot.
   """
 
+  original: Array
   tokens: Array
   position: Array
   target: Array
@@ -188,7 +192,52 @@ class TokenMask:
 def unmasked_tokens(tokens: Int[Array, "batch token"]) -> TokenMask:
   """Whole reports, with nothing to predict."""
   empty = jnp.zeros((tokens.shape[0], 0), jnp.int32)
-  return TokenMask(tokens, empty, empty, empty.astype(jnp.float32))
+  return TokenMask(tokens, tokens, empty, empty, empty.astype(jnp.float32))
+
+
+def sample_statements(
+  key: Key[Array, ""],
+  tokens: Int[Array, "batch token"],
+  statement: Int[Array, "batch token"],
+  counts: Sequence[int],
+  length: int,
+) -> Int[Array, "batch kept"]:
+  """Leaves some statements of each report, in their order.
+
+  A report lists several findings, a zero-shot prompt names one: a model that
+  has read whole reports only does not tell apart findings that occur together.
+  With parts of reports, alignment learns each statement by itself.
+
+  Args:
+    key: PRNG key.
+    tokens: reports; [CLS] first, [SEP] last, then padding (0).
+    statement: number of the statement that each token belongs to, from 0; -1
+      for [CLS], [SEP] and padding.
+    counts: how many statements to leave; each report draws one of these
+      numbers, all equally likely. 0 stands for the whole report.
+    length: tokens to keep at most; a report that is cut still ends with [SEP].
+
+  Returns:
+    The shortened reports, (B, min(length, S)).
+  """
+  count_key, order_key = jax.random.split(key)
+  b, s = tokens.shape
+  length = min(length, s)
+  total = jnp.max(statement, axis=1, keepdims=True) + 1
+  wanted = jax.random.choice(count_key, jnp.asarray(counts), (b, 1))
+  wanted = jnp.where(wanted == 0, total, wanted)
+  exists = jnp.arange(s)[None] < total  # No more statements than tokens.
+  noise = jax.random.uniform(order_key, (b, s)) + 2.0 * ~exists
+  chosen = (_rank(noise) < wanted) & exists
+  kept = jnp.take_along_axis(chosen, jnp.maximum(statement, 0), axis=1)
+  kept = jnp.where(statement < 0, tokens > 0, kept)
+  order = jnp.argsort(~kept, axis=-1, stable=True)
+  last = jnp.sum(kept, axis=1, keepdims=True) - 1  # where [SEP] comes to stand
+  place = jnp.arange(length)[None]
+  place = jnp.where(place == length - 1, jnp.maximum(last, place), place)
+  short = jnp.take_along_axis(tokens, order, axis=1)
+  short = jnp.take_along_axis(short, place, axis=1)
+  return jnp.where(place <= last, short, 0)
 
 
 def sample_token_mask(
@@ -235,6 +284,7 @@ def sample_token_mask(
   )
   chosen = _rank(noise) < wanted
   return TokenMask(
+    original=tokens,
     tokens=jnp.where(chosen, replaced, tokens),
     position=position,
     target=target,

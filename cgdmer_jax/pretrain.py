@@ -70,13 +70,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
     len(source),
     dict(mesh.shape),
   )
-  length = config.model.report.max_length
-  tokens, cut = reports.tokenize(tokenizer, index.reports, length)
+  texts = reports.tokenize_statements(tokenizer, index.reports)
   logging.info(
-    "%d distinct reports, %d tokens long, %.1f %% cut",
-    len(tokens),
-    tokens.shape[1],
-    100 * cut,
+    "%d distinct reports, of at most %d tokens and %d statements",
+    len(index.reports),
+    texts["tokens"].shape[1],
+    1 + texts["statement"].max(),
   )
   step_fn = jax.jit(
     train_step.make_train_step(model, config, optimizer),
@@ -96,7 +95,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
     batches = pipeline.train_batches(
       source,
       index.report_ids,
-      tokens,
+      texts,
       batch_size=config.train.batch_size,
       seed=config.seed,
       start_step=int(state.step),
@@ -203,8 +202,7 @@ def _validator(model, config, source, tokenizer, mesh):
   out, never padded.
   """
   index = index_lib.load_index(source)
-  length = config.model.report.max_length
-  tokens, _ = reports.tokenize(tokenizer, index.reports, length)
+  texts = reports.tokenize_statements(tokenizer, index.reports)
 
   @jax.jit
   def terms(params, batch, number):
@@ -222,9 +220,9 @@ def _validator(model, config, source, tokenizer, mesh):
     for number, batch in enumerate(batches):
       if (number + 1) * config.train.batch_size > len(source):
         break
-      batch = pipeline.with_reports(batch, index.report_ids, tokens)
-      keep = ("ecg", "lead_valid", "report_id", "tokens")
-      batch = sharding.put_batch({k: batch[k] for k in keep}, mesh)
+      batch = pipeline.with_reports(batch, index.report_ids, texts)
+      del batch["index"], batch["valid"]
+      batch = sharding.put_batch(batch, mesh)
       values.append(terms(params, batch, number))
     values = jax.device_get(values)
     return {k: float(np.mean([v[k] for v in values])) for k in values[0]}

@@ -55,12 +55,10 @@ def draw(
   """Draws the first records of `source` into `directory`/tracing-*.png."""
   records = [source[i] for i in range(min(_COUNT, len(source)))]
   texts = [r["report"] for r in records]
-  length = experiment.config.model.report.max_length
   batch = {
     "ecg": np.stack([r["ecg"] for r in records]),
     "lead_valid": np.stack([r["lead_valid"] for r in records]),
-    "tokens": reports.tokenize(experiment.tokenizer, texts, length)[0],
-    "report_id": np.arange(len(records), dtype=np.int32),
+    **reports.tokenize_statements(experiment.tokenizer, texts),
   }
   original, restored, hidden = reconstruct(experiment, batch, seed=0)
   if jax.process_index():

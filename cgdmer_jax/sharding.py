@@ -33,6 +33,7 @@ RULES: tuple[tuple[str, P], ...] = (
   (r"/down/kernel$", P("tensor", "fsdp")),
   (r"/(word|position|token_type)/embedding$", P(None, "fsdp")),
   (r"/samples/kernel$", P("fsdp", None)),
+  (r"/convolution_\d+/kernel$", P(None, None, "fsdp")),
   (r"/lead_embedding/kernel$", P(None, "fsdp")),
   (r"/kernel$", P(None, "fsdp")),
   (r"", P()),  # biases, norms, scalars, single tokens

@@ -94,7 +94,7 @@ def forward(
     Outputs, the masked reports, the patches (B, L, N, p), and which of them
     (B, L, N) are to be reconstructed.
   """
-  patch_key, token_key = jax.random.split(key)
+  patch_key, statement_key, token_key = jax.random.split(key, 3)
   lead_valid = batch["lead_valid"]
   x = preprocessing.preprocess(batch["ecg"], lead_valid, config.preprocess)
   patches = preprocessing.patchify(x, config.model.patch_length)
@@ -106,23 +106,30 @@ def forward(
     config.mask.lead_ratio,
     config.mask.time_ratio,
   )
+  tokens = masking.sample_statements(
+    statement_key,
+    batch["tokens"],
+    batch["statement"],
+    config.data.statements,
+    config.model.report.max_length,
+  )
   if model.use_mlm:
     words = masking.sample_token_mask(
       token_key,
-      batch["tokens"],
+      tokens,
       config.mask.token_ratio,
       model.vocab_size,
       cgdmer.NUM_SPECIAL,
       cgdmer.MASK_ID,
     )
   else:
-    words = masking.unmasked_tokens(batch["tokens"])
+    words = masking.unmasked_tokens(tokens)
   variables = {"params": params}
   out = model.apply(variables, patches, lead_valid, mask, words)
   if config.align_view == "full" and model.use_report:
     full = masking.full_view(lead_valid, model.num_patches)
     _, ecg = model.apply(variables, patches, full, method="encode_ecg")
-    _, report = model.apply(variables, batch["tokens"], method="encode_report")
+    _, report = model.apply(variables, tokens, method="encode_report")
     out = out.replace(ecg=ecg, report=report)
   return out, words, patches, mask.hidden
 
@@ -146,7 +153,7 @@ def loss_terms(
       out.word_logits, words.target, words.weight
     )
   if weights.align:
-    positive = losses.positive_pairs(batch["report_id"])
+    positive = losses.positive_pairs(words.original)
     pair = (out.ecg.shared, out.report.shared, positive, out.log_scale)
     if weights.alignment == "sigmoid":
       terms["align"] = losses.sigmoid_alignment(*pair, out.bias)
@@ -188,7 +195,7 @@ def make_train_step(
     updates, opt_state = optimizer.update(
       gradient, state.opt_state, state.params
     )
-    metrics = dict(terms, gradient_norm=optax.global_norm(gradient))
+    metrics = dict(terms, gradient_norm=optax.tree.norm(gradient))
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state), metrics
 
@@ -201,7 +208,7 @@ def example_batch(num_samples: int, batch_size: int = 1) -> Batch:
     "ecg": jnp.zeros((batch_size, 12, num_samples), jnp.int16),
     "lead_valid": jnp.ones((batch_size, 12), bool),
     "tokens": jnp.ones((batch_size, 8), jnp.int32),
-    "report_id": jnp.zeros((batch_size,), jnp.int32),
+    "statement": jnp.zeros((batch_size, 8), jnp.int32),
   }
 
 

@@ -35,6 +35,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     train="train",
     validation="validation",
     vocab_size=2000,
+    statements=(1, 2, 3, 0),  # of a report in a step, drawn; 0: all of them
     num_workers=0,
   )
   c.preprocess = dict(
@@ -51,19 +52,22 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.model = dict(
     patch_length=100,  # 1 s: ten tokens a lead
     specific=True,
-    ecg=common.transformer(128, 3, 4, 256),
+    ecg=common.transformer(128, 2, 4, 256),
     report=common.transformer(128, 1, 4, 256),
     disentangle=common.transformer(128, 1, 4, 256),
     ecg_decoder=common.transformer(64, 1, 4, 128),
   )
-  c.model.report.max_length = 40
+  # (features, kernel, stride): steps of 50, then 100 ms.
+  c.model.ecg.stem = ((32, 10, 5), (64, 4, 2), (64, 3, 1))
+  c.model.report.max_length = 24
   # InfoNCE, since the sigmoid loss starts with a bias of -10, which Adam moves
   # by at most the learning rate a step: too slow for a run of 1,000 steps.
   c.loss = dict(
-    ecg=1.0, mlm=0.1, align=1.0, disentangle=0.01, alignment="infonce"
+    ecg=0.5, mlm=0.3, align=1.0, disentangle=0.01, alignment="infonce"
   )
   c.optim = dict(
-    lr=1e-3,
+    lr=5e-3,
+    muon_lr=8e-3,
     b1=0.9,
     b2=0.98,
     weight_decay=0.05,
@@ -72,15 +76,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
     final_ratio=0.01,
   )
   c.train = dict(
-    batch_size=32,
-    steps=1000,
+    batch_size=64,
+    steps=600,
     log_every=25,
-    validate_every=250,
-    checkpoint_every=250,
+    validate_every=200,
+    checkpoint_every=200,
     keep_checkpoints=2,
   )
   c.evaluation = common.evaluation(c.data.dataset)
-  c.evaluation.train = "train[:3000]"
+  c.evaluation.train = "train[:5000]"
+  c.evaluation.seeds = 3
   c.evaluation.num_bootstrap = 500
   c.evaluation.tasks = ("zero_shot", "linear_probe")
   _apply_recipe(c)

@@ -43,6 +43,8 @@ def run_jax(geometry):
     c.model.patch_length = 50
     # Three blocks of the backbone and one of the shared encoder make four.
     c.model.ecg.update(common.transformer(128, 3, 4, 512))
+    c.model.ecg.stem = ()
+    c.optim.muon_lr = 0.0
     c.model.disentangle.update(common.transformer(128, 1, 4, 512))
     c.model.ecg_decoder.update(common.transformer(64, 2, 4, 256))
   mesh = sharding.make_mesh(c.mesh)
@@ -54,11 +56,15 @@ def run_jax(geometry):
   )
   rng = np.random.default_rng(0)
   length = c.model.report.max_length
+  tokens = rng.integers(5, 1000, (BATCH, length)).astype(np.int32)
+  statement = np.broadcast_to(
+    np.arange(length, dtype=np.int32) // 6, tokens.shape
+  )
   batch = {
     "ecg": rng.integers(-500, 500, (BATCH, 12, 1000)).astype(np.int16),
     "lead_valid": np.ones((BATCH, 12), bool),
-    "tokens": rng.integers(5, 1000, (BATCH, length)).astype(np.int32),
-    "report_id": np.arange(BATCH, dtype=np.int32),
+    "tokens": tokens,
+    "statement": statement,
   }
   batch = sharding.put_batch(batch, mesh)
 

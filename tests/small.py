@@ -31,11 +31,10 @@ def batch(size=8, seed=0):
   lead_valid[2, 7] = False
   ecg = rng.normal(scale=400, size=(size, 12, NUM_SAMPLES)).cumsum(-1) / 8
   ecg = np.where(lead_valid[..., None], ecg, 0).astype(np.int16)
-  report_id = np.arange(size, dtype=np.int32)
-  report_id[1] = report_id[0]
+  statement = np.where(tokens > 4, np.arange(16)[None] // 5, -1)
   return {
     "ecg": ecg,
     "lead_valid": lead_valid,
     "tokens": tokens,
-    "report_id": report_id,
+    "statement": statement.astype(np.int32),
   }

@@ -12,8 +12,13 @@ from cgdmer_jax import losses
 def pair():
   rng = np.random.default_rng(0)
   z_ecg, z_report = rng.normal(size=(2, 10, 6)).astype(np.float32)
-  report_id = np.array([0, 1, 2, 1, 3, 4, 4, 4, 5, 6], np.int32)
-  return z_ecg, z_report, report_id
+  report = np.array([0, 1, 2, 1, 3, 4, 4, 4, 5, 6], np.int32)
+  return z_ecg, z_report, report
+
+
+def tokens_of(report):
+  """Tokens of reports that differ, if they do, in one token only."""
+  return jnp.asarray([[2, 9, number, 3] for number in report], jnp.int32)
 
 
 def unit(z):
@@ -21,14 +26,14 @@ def unit(z):
 
 
 def test_sigmoid_equals_double_loop(pair):
-  z_ecg, z_report, report_id = pair
+  z_ecg, z_report, report = pair
   total = 0.0
   for i in range(10):
     for j in range(10):
-      y = 1.0 if report_id[i] == report_id[j] else -1.0
+      y = 1.0 if report[i] == report[j] else -1.0
       logit = 7.0 * unit(z_ecg)[i] @ unit(z_report)[j] - 3.0
       total += np.log1p(np.exp(-y * logit))
-  positive = losses.positive_pairs(jnp.asarray(report_id))
+  positive = losses.positive_pairs(tokens_of(report))
   value = losses.sigmoid_alignment(
     z_ecg, z_report, positive, jnp.log(7.0), jnp.float32(-3.0)
   )
@@ -36,22 +41,22 @@ def test_sigmoid_equals_double_loop(pair):
 
 
 def test_infonce_equals_double_loop(pair):
-  z_ecg, z_report, report_id = pair
+  z_ecg, z_report, report = pair
   total = 0.0
   for a, b in ((z_ecg, z_report), (z_report, z_ecg)):
     for i in range(10):
       logit = [9.0 * unit(a)[i] @ unit(b)[j] for j in range(10)]
       log_z = np.log(np.sum(np.exp(logit)))
-      same = [j for j in range(10) if report_id[i] == report_id[j]]
+      same = [j for j in range(10) if report[i] == report[j]]
       total -= np.mean([logit[j] - log_z for j in same]) / 10
-  positive = losses.positive_pairs(jnp.asarray(report_id))
+  positive = losses.positive_pairs(tokens_of(report))
   value = losses.infonce_alignment(z_ecg, z_report, positive, jnp.log(9.0))
   np.testing.assert_allclose(value, total / 2, rtol=1e-5)
 
 
 def test_infonce_temperature_is_clamped(pair):
-  z_ecg, z_report, report_id = pair
-  positive = losses.positive_pairs(jnp.asarray(report_id))
+  z_ecg, z_report, report = pair
+  positive = losses.positive_pairs(tokens_of(report))
   args = (z_ecg, z_report, positive)
   at_limit = losses.infonce_alignment(*args, jnp.log(100.0))
   beyond = losses.infonce_alignment(*args, jnp.log(1000.0))
@@ -63,7 +68,7 @@ def test_duplicate_reports_are_positives(name):
   # Records 0 and 1 share a report: the optimum has both copies aligned, which a
   # loss with the diagonal alone as positives would punish.
   z = jnp.asarray(np.eye(3, 4, dtype=np.float32)[[0, 0, 1, 2]])
-  shared = losses.positive_pairs(jnp.asarray([7, 7, 8, 9]))
+  shared = losses.positive_pairs(tokens_of([7, 7, 8, 9]))
   diagonal = jnp.eye(4, dtype=bool)
 
   def loss(z, positive):

@@ -1,5 +1,7 @@
 """Masks hide exactly what they say; permutations and token masks are exact."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,3 +141,45 @@ def test_token_mask_follows_bert():
   assert abs((read == 4).mean() - 0.8) < 0.04
   assert abs((read == tokens[chosen]).mean() - 0.1) < 0.03
   assert (read >= 4).all()
+
+
+def statements_of(row, tokens, statement):
+  """The statements that the tokens `row` are made of, in their order."""
+  number = {t: n for t, n in zip(tokens, statement, strict=True)}
+  return list(dict.fromkeys(number[t] for t in row if number.get(t, -1) >= 0))
+
+
+def test_statements_are_drawn_whole_and_in_order():
+  # Token ids are unique, so that each kept token tells where it came from.
+  tokens = np.array([[2, 10, 11, 12, 13, 14, 15, 3, 0, 0]] * 4000, np.int32)
+  statement = np.array([[-1, 0, 0, 1, 2, 2, 2, -1, -1, -1]] * 4000, np.int32)
+  short = masking.sample_statements(
+    jax.random.key(0), tokens, statement, (1, 2, 0), 10
+  )
+  short = np.asarray(short)
+  seen = collections.Counter()
+  parts = {0: [10, 11], 1: [12], 2: [13, 14, 15]}
+  for row in short:
+    kept = statements_of(row, tokens[0], statement[0])
+    expected = [2, *sum((parts[k] for k in kept), []), 3]
+    assert kept == sorted(kept)
+    assert row.tolist() == expected + [0] * (10 - len(expected))
+    seen[tuple(kept)] += 1
+  singles, pairs = [(0,), (1,), (2,)], [(0, 1), (0, 2), (1, 2)]
+  assert set(seen) == {*singles, *pairs, (0, 1, 2)}
+  for kept in singles + pairs:  # a third of 4000, three ways: 444 +- 20
+    assert abs(seen[kept] - 4000 / 9) < 100
+
+
+def test_statements_of_short_long_and_empty_reports():
+  tokens = np.array(
+    [[2, 7, 8, 9, 10, 3], [2, 7, 3, 0, 0, 0], [2, 3, 0, 0, 0, 0]], np.int32
+  )
+  statement = np.array(
+    [[-1, 0, 0, 1, 1, -1], [-1, 0, -1, -1, -1, -1], [-1] * 6], np.int32
+  )
+  key = jax.random.key(1)
+  cut = masking.sample_statements(key, tokens, statement, (5,), 4)
+  assert cut.tolist() == [[2, 7, 8, 3], [2, 7, 3, 0], [2, 3, 0, 0]]
+  whole = masking.sample_statements(key, tokens, statement, (0,), 9)
+  assert whole.tolist() == tokens.tolist()

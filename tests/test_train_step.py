@@ -94,10 +94,10 @@ def run_steps(config, shape, steps):
 def test_it_learns_and_a_mesh_follows():
   config = small.config()
   with config.unlocked():
-    config.optim.lr = 3e-3
+    config.data.statements = (0,)
   state, one = run_steps(config, (1, 1, 1), 30)
   assert int(state.step) == 30
-  assert one[-1]["loss"] < 0.7 * one[0]["loss"]
+  assert one[-1]["loss"] < 0.8 * one[0]["loss"]
   assert one[0]["ecg"] != one[1]["ecg"]  # another mask at every step
   _, many = run_steps(config, MESHES["all"], 5)
   for a, b in zip(one[:5], many, strict=False):
@@ -117,7 +117,7 @@ def test_parameters_and_moments_are_cut_alike():
     specs[sharding.path_name(path)] = x.sharding.spec
   kernel = "ecg_encoder/blocks/block_0/mlp/up/kernel"
   found = {k: v for k, v in specs.items() if k.endswith(kernel)}
-  assert len(found) == 3  # parameter and both moments
+  assert len(found) == 2  # parameter and Muon's momentum
   assert set(found.values()) == {jax.sharding.PartitionSpec("fsdp", "tensor")}
   shard = state.params["ecg_encoder"]["blocks"]["block_0"]["mlp"]["up"]
   assert shard["kernel"].addressable_shards[0].data.shape == (8, 12)
@@ -161,3 +161,52 @@ def test_meshes_that_do_not_fit():
   with pytest.raises(UserError, match="not divisible by the 'fsdp' axis"):
     sharding.spec_for("x/kernel", (4, 6), mesh_of((1, 4, 1)))
   assert sharding.make_mesh((-1, 2, 1)).shape["data"] == 2
+
+
+def test_muon_updates_matrices_by_their_orthogonal_factor():
+  config = small.config()
+  with config.unlocked():
+    config.optim.update(weight_decay=0.0, warmup_ratio=0.0, clip_norm=1e9)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  shapes = jax.eval_shape(
+    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
+  )
+  params = {k: shapes[k] for k in ("ecg_encoder", "log_scale")}
+  rng = np.random.default_rng(0)
+  gradient = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32), params
+  )
+  optimizer = optim.make_optimizer(config.optim, 100)
+  state = optimizer.init(gradient)
+  updates, _ = jax.jit(optimizer.update)(gradient, state, gradient)
+  updates = jax.device_get(updates)
+  checked = 0
+  for (path, is_matrix), u, g in zip(
+    jax.tree_util.tree_leaves_with_path(optim.decay_mask(gradient)),
+    jax.tree.leaves(updates),
+    jax.tree.leaves(gradient),
+    strict=True,
+  ):
+    name = sharding.path_name(path)
+    if not is_matrix:  # AdamW's first step, with Nesterov momentum.
+      ratio = u / (-config.optim.lr * np.sign(g))
+      np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-3, err_msg=name)
+      assert 1.0 <= ratio.flat[0] < 1.6
+      continue
+    if "/qkv/" in name:
+      parts = [
+        (u[:, i].reshape(16, 16), g[:, i].reshape(16, 16)) for i in range(3)
+      ]
+    else:
+      parts = [(x.reshape(-1, x.shape[-1]) for x in (u, g))]
+    for a, b in parts:
+      left, _, right = np.linalg.svd(b, full_matrices=False)
+      scale = -config.optim.muon_lr * 0.2 * np.sqrt(max(a.shape))
+      core = left.T @ (a / scale) @ right.T
+      # Five Newton-Schulz steps leave singular values between 0.7 and 1.2,
+      # less where the gradient's own are tiny.
+      assert np.median(np.diag(core)) > 0.6, name
+      assert np.diag(core).max() < 1.3, name
+      assert np.abs(core - np.diag(np.diag(core))).max() < 0.02, name
+      checked += 1
+  assert checked == 3 + 1 + 3 + 1 + 2  # stem, qkv, out, mlp

@@ -6,7 +6,7 @@ any step at once, on any number of processes, without saved iterator state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grain
@@ -30,7 +30,7 @@ class SignalSource(Protocol):
 def train_batches(
   source: SignalSource,
   report_ids: np.ndarray,
-  tokens: np.ndarray,
+  reports: Mapping[str, np.ndarray],
   *,
   batch_size: int,
   seed: int,
@@ -52,8 +52,8 @@ def train_batches(
 
   Args:
     source: the records.
-    report_ids: int32 (records,), row of `tokens` for each record.
-    tokens: int32 (reports, S), token ids of each distinct report.
+    report_ids: int32 (records,), the report of each record.
+    reports: arrays with a row for each distinct report, such as its tokens.
     batch_size: records of the global batch, over all processes.
     seed: of the order of the records.
     start_step: first step, that is the number of updates already made.
@@ -64,8 +64,8 @@ def train_batches(
       enough until a host needs more than about 10,000 records/s.
 
   Returns:
-    Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12), report_id int32
-    (b,), tokens int32 (b, S)}. Close it (`close()`) to stop its workers.
+    Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12)} and the rows of
+    `reports` under their names. Close it (`close()`) to stop its workers.
 
   Raises:
     UserError: the batch is larger than the data set or cannot be divided by
@@ -81,7 +81,7 @@ def train_batches(
     raise ValueError(f"{len(report_ids)} report ids, {len(source)} records")
   order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
   batches = order.batch(batch_size)[start_step:].map(_Read(source, rows))
-  return _iterate(batches, report_ids, tokens, num_threads, num_workers)
+  return _iterate(batches, report_ids, reports, num_threads, num_workers)
 
 
 def eval_batches(
@@ -119,17 +119,17 @@ def eval_batches(
 
 
 def with_reports(
-  batch: Batch, report_ids: np.ndarray, tokens: np.ndarray
+  batch: Batch, report_ids: np.ndarray, reports: Mapping[str, np.ndarray]
 ) -> Batch:
-  """`batch` with `report_id` int32 (b,) and `tokens` int32 (b, S).
+  """`batch` with the reports of its records.
 
   Args:
     batch: has `index`, the record of each row.
-    report_ids: int32 (records,), row of `tokens` for each record.
-    tokens: int32 (reports, S), token ids of each distinct report.
+    report_ids: int32 (records,), the report of each record.
+    reports: arrays with a row for each distinct report, such as its tokens.
   """
-  report_id = report_ids[batch["index"]]
-  return {**batch, "report_id": report_id, "tokens": tokens[report_id]}
+  row = report_ids[batch["index"]]
+  return {**batch, **{name: table[row] for name, table in reports.items()}}
 
 
 def _process_rows(batch_size: int, index: int, count: int) -> slice:
@@ -175,7 +175,7 @@ class _ReadInOrder:
     return {**batch, "valid": indices[self._rows] <= self._last}
 
 
-def _iterate(batches, report_ids, tokens, num_threads, num_workers):
+def _iterate(batches, report_ids, reports, num_threads, num_workers):
   dataset = batches.to_iter_dataset(_read_options(num_threads))
   if num_workers:
     dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers))
@@ -183,7 +183,7 @@ def _iterate(batches, report_ids, tokens, num_threads, num_workers):
   try:
     # Reports are added here, not in the map: workers need no copy of them.
     for batch in iterator:
-      batch = with_reports(batch, report_ids, tokens)
+      batch = with_reports(batch, report_ids, reports)
       del batch["index"]
       yield batch
   finally:

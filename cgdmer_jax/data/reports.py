@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ SPECIAL_TOKENS = {
   "mask_token": "[MASK]",
 }
 _LENGTH_MULTIPLE = 8  # of the token axis, for the sake of accelerators
+_LONGEST = 512  # tokens; BERT's own limit
+_SENTENCE_END = re.compile(r"(?<=[.;])\s+|\n+")
+_CLAUSE_END = re.compile(r",\s+")
 
 
 def train_tokenizer(
@@ -140,33 +144,70 @@ def tokenize(
     raise UserError(
       f"max_length {max_length} leaves no room for text between [CLS] and [SEP]"
     )
-  rows = _encode(tokenizer, list(texts))
+  rows = _encode(tokenizer, list(texts))["input_ids"]
   too_long = [i for i, row in enumerate(rows) if len(row) > max_length]
   if too_long:
-    cut = _encode(tokenizer, [texts[i] for i in too_long], max_length)
+    long_texts = [texts[i] for i in too_long]
+    cut = _encode(tokenizer, long_texts, max_length)["input_ids"]
     for i, row in zip(too_long, cut, strict=True):
       rows[i] = row
-  longest = max(map(len, rows), default=1)
-  padded = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
-  tokens = np.full(
-    (len(rows), min(padded, max_length)), tokenizer.pad_token_id, np.int32
-  )
-  for i, row in enumerate(rows):
-    tokens[i, : len(row)] = row
+  tokens = _table(rows, tokenizer.pad_token_id, max_length)
   return tokens, len(too_long) / max(1, len(rows))
 
 
-def _encode(tokenizer, texts, max_length=None) -> list[list[int]]:
+def tokenize_statements(
+  tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """Token ids of each report, and the statement that each token belongs to.
+
+  Statements end with a full stop, a semicolon or a line. A report without any
+  of these inside is cut at its commas: many reports are written so.
+
+  Args:
+    tokenizer: from `train_tokenizer` or `load_tokenizer`.
+    texts: n reports; of a report longer than 512 tokens the rest is left out.
+
+  Returns:
+    `tokens` int32 (n, S), padded on the right with the pad id, and `statement`
+    int32 (n, S): number from 0, or -1 for [CLS], [SEP] and padding.
+  """
+  encoded = _encode(tokenizer, list(texts), _LONGEST, offsets=True)
+  rows = []
+  for text, offsets in zip(texts, encoded["offset_mapping"], strict=True):
+    breaks = [m.end() for m in _SENTENCE_END.finditer(text.rstrip())]
+    if not breaks:
+      breaks = [m.end() for m in _CLAUSE_END.finditer(text.rstrip())]
+    start, end = np.asarray(offsets).T
+    number = np.searchsorted(breaks, start, side="right")
+    rows.append(np.where(end > start, number, -1))
+  return {
+    "tokens": _table(encoded["input_ids"], tokenizer.pad_token_id, _LONGEST),
+    "statement": _table(rows, -1, _LONGEST),
+  }
+
+
+def _table(rows, fill: int, max_length: int) -> np.ndarray:
+  """Rows of unequal length as int32 (n, S), filled up on the right."""
+  longest = max(map(len, rows), default=1)
+  padded = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+  table = np.full((len(rows), min(padded, max_length)), fill, np.int32)
+  for i, row in enumerate(rows):
+    table[i, : len(row)] = row
+  return table
+
+
+def _encode(tokenizer, texts, max_length=None, offsets=False):
   if not texts:
-    return []
+    return {"input_ids": [], "offset_mapping": []}
   return tokenizer(
     texts,
     truncation=max_length is not None,
     max_length=max_length,
     return_attention_mask=False,
     return_token_type_ids=False,
+    return_offsets_mapping=offsets,
     verbose=False,
-  )["input_ids"]
+  )
 
 
 def _transformers():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,41 @@ from jaxtyping import Array, Bool, Float, Int
 from cgdmer_jax.models import layers
 
 
+class PatchStem(nn.Module):
+  """Convolutions inside each patch, flattened into one token.
+
+  A beat may stand anywhere in a patch. Convolutions find it wherever it is,
+  which a linear map has to learn for every place anew. Nothing crosses the
+  border of a patch, so that hidden patches stay hidden.
+
+  Attributes:
+    width: of the token.
+    convolutions: (features, kernel, stride) of each layer; none: linear.
+  """
+
+  width: int
+  convolutions: Sequence[tuple[int, int, int]]
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, patches: Float[Array, "batch token sample"]
+  ) -> Float[Array, "batch token width"]:
+    """One token for each patch."""
+    b, v, p = patches.shape
+    x = patches.reshape(b * v, p, 1).astype(self.dtype)
+    for i, (features, kernel, stride) in enumerate(self.convolutions):
+      x = jax.nn.gelu(
+        nn.Conv(
+          features, (kernel,), stride, dtype=self.dtype, name=f"convolution_{i}"
+        )(x)
+      )
+    x = x.reshape(b, v, -1)
+    return nn.Dense(self.width, dtype=self.dtype, name="flatten")(x)
+
+
 class EcgEncoder(nn.Module):
-  """Linear patches, lead and time embedding, joint space-time attention."""
+  """Patch stem, lead and time embedding, joint space-time attention."""
 
   num_leads: int
   num_patches: int
@@ -19,6 +54,7 @@ class EcgEncoder(nn.Module):
   depth: int
   num_heads: int
   mlp_dim: int
+  stem: Sequence[tuple[int, int, int]]
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -38,7 +74,7 @@ class EcgEncoder(nn.Module):
     Returns:
       Tokens; those of ignored slots are meaningless.
     """
-    x = nn.Dense(self.width, dtype=self.dtype, name="patch")(patches)
+    x = PatchStem(self.width, self.stem, self.dtype, name="stem")(patches)
     # A product with one-hot rows: the gradient of a gather is a scatter, slow.
     lead = jax.nn.one_hot(index // self.num_patches, self.num_leads)
     x += nn.Dense(

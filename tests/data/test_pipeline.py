@@ -35,7 +35,7 @@ def batches(count, *, batch_size=4, seed=0, source=None, **kwargs):
   iterator = pipeline.train_batches(
     source or NumberedSource(N),
     REPORT_IDS,
-    TOKENS,
+    {"tokens": TOKENS},
     batch_size=batch_size,
     seed=seed,
     **kwargs,
@@ -60,16 +60,15 @@ def assert_same_batches(a, b):
 
 def test_fields_of_a_batch():
   for batch in batches(3):
-    assert set(batch) == {"ecg", "lead_valid", "report_id", "tokens"}
+    assert set(batch) == {"ecg", "lead_valid", "tokens"}
     assert batch["ecg"].shape == (4, 12, 4)
     assert batch["ecg"].dtype == np.int16
     assert batch["lead_valid"].dtype == np.bool_
-    assert batch["report_id"].dtype == batch["tokens"].dtype == np.int32
+    assert batch["tokens"].dtype == np.int32
     i = batch["ecg"][:, 0, 0]
     np.testing.assert_array_equal(
       batch["lead_valid"], np.arange(12) != (i % 12)[:, None]
     )
-    np.testing.assert_array_equal(batch["report_id"], REPORT_IDS[i])
     np.testing.assert_array_equal(batch["tokens"], TOKENS[REPORT_IDS[i]])
 
 
@@ -121,7 +120,7 @@ def test_batches_hold_the_records_on_disk(tiny):
   index = index_lib.build_index(source)
   tokens = np.arange(len(index.reports), dtype=np.int32)[:, None]
   stream = pipeline.train_batches(
-    source, index.report_ids, tokens, batch_size=37, seed=1
+    source, index.report_ids, {"tokens": tokens}, batch_size=37, seed=1
   )
   batch = next(stream)
   stream.close()
@@ -167,9 +166,8 @@ def test_eval_batches_of_two_processes():
 
 def test_reports_join_an_eval_batch():
   batch = next(iter(pipeline.eval_batches(NumberedSource(N), batch_size=5)))
-  full = pipeline.with_reports(batch, REPORT_IDS, TOKENS)
-  assert set(full) == {*batch, "report_id", "tokens"}
-  np.testing.assert_array_equal(full["report_id"], REPORT_IDS[:5])
+  full = pipeline.with_reports(batch, REPORT_IDS, {"tokens": TOKENS})
+  assert set(full) == {*batch, "tokens"}
   np.testing.assert_array_equal(full["tokens"], TOKENS[REPORT_IDS[:5]])
 
 
@@ -181,6 +179,6 @@ def test_mistakes_are_told_in_one_line():
   ]:
     with pytest.raises(UserError, match=message) as e:
       pipeline.train_batches(
-        NumberedSource(N), REPORT_IDS, TOKENS, seed=0, **kwargs
+        NumberedSource(N), REPORT_IDS, {"tokens": TOKENS}, seed=0, **kwargs
       )
     assert "\n" not in str(e.value)

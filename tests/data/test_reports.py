@@ -200,3 +200,30 @@ def test_mistakes_are_told_in_one_line(tmp_path):
     with pytest.raises(UserError, match=message) as e:
       call()
     assert "\n" not in str(e.value)
+
+
+def test_statements_end_with_sentences_or_else_with_commas():
+  texts = [
+    "Sinus rhythm. Q waves in II, III consistent with infarct; abnormal ECG.",
+    "SR, normal ECG, please correlate",
+    "SINUS RHYTHM",
+    "",
+  ]
+  tokenizer = reports.train_tokenizer(texts, 200)
+  table = reports.tokenize_statements(tokenizer, texts)
+  expected = [
+    ["sinus rhythm.", "q waves in ii, iii consistent with infarct;"]
+    + ["abnormal ecg."],
+    ["sr,", "normal ecg,", "please correlate"],
+    ["sinus rhythm"],
+    [],
+  ]
+  pairs = zip(table["tokens"], table["statement"], expected, strict=True)
+  for tokens, statement, wanted in pairs:
+    assert ((statement < 0) == (tokens < 5)).all()
+    assert statement.max(initial=-1) == len(wanted) - 1
+    for number, text in enumerate(wanted):
+      decoded = tokenizer.decode(tokens[statement == number])
+      assert decoded.replace(" ", "") == text.replace(" ", "")
+  whole, _ = reports.tokenize(tokenizer, texts, 512)
+  np.testing.assert_array_equal(table["tokens"], whole)
