@@ -2,8 +2,6 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 WORKDIR ?= runs/pretrain
-# XLA:CPU sizes its thread pool by NPROC; fake devices deadlock in a small one.
-export NPROC ?= 16
 PIP = $(RUN) -m pip --disable-pip-version-check install --quiet --no-compile
 
 .PHONY: pretrain data test lint clean
