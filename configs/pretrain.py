@@ -61,7 +61,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.model.ecg.stem = ((32, 10, 5), (64, 4, 2), (64, 3, 1))
   c.model.report.max_length = 24
   # InfoNCE, since the sigmoid loss starts with a bias of -10, which Adam moves
-  # by at most the learning rate a step: too slow for a run of 1,000 steps.
+  # by at most the learning rate a step: too slow for a run of 600 steps.
   c.loss = dict(
     ecg=0.5, mlm=0.3, align=1.0, disentangle=0.01, alignment="infonce"
   )
