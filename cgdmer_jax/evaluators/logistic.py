@@ -4,9 +4,10 @@ The objective of each (label, strength) is scikit-learn's,
 
   1/2 ||w||^2 + C * sum_i log(1 + exp(-s_i (x_i w + b))),  s_i in {-1, +1},
 
-with an unpenalised intercept b. All problems share the features, so one
-Newton-CG iteration for all of them is two matrix products. Two things make it
-fast and safe in float32:
+with an unpenalised intercept b. All labels share the features, so one step of
+Newton-CG for all of them is two matrix products. It runs in numpy: a probe has
+a shape of its own for every label set and subset, and compiling each took
+longer than solving it. Three things make it fast and safe in float32:
 
 - The features are rotated to their principal axes. The penalty does not notice,
   the Hessian becomes nearly diagonal (a diagonal preconditioner then does most
@@ -14,6 +15,7 @@ fast and safe in float32:
   many dimensions as there are records.
 - Strengths are solved from strong to weak regularisation, each starting from
   the last, so separable problems grow their weights gradually.
+- A label that is done leaves the products; the slow ones go on alone.
 
 The line search looks at the slope along the step and not at the objective,
 whose differences drown in float32 rounding near the optimum.
@@ -22,12 +24,10 @@ whose differences drown in float32 rounding near the optimum.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 _MAX_NEWTON = 40
 _MAX_CG = 60
@@ -35,9 +35,6 @@ _MAX_HALVINGS = 12
 # Newton decrement (bounds the distance to the optimum, as the penalty makes the
 # Hessian at least 1) relative to 1 + ||w||.
 _TOLERANCE = 2e-4
-
-# TPUs and GPUs would otherwise multiply with fewer bits.
-_dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,20 +93,20 @@ def fit(
   rate = (positives + 0.5 * degenerate) / (n + degenerate)
   prior = np.log(rate / (1 - rate)).astype(np.float32)
   axes = principal_axes(features)
-  ascending = np.argsort(strengths, kind="stable")
-  solution = _solve_path(
-    (features @ axes).astype(np.float32),
-    labels,
-    prior,
-    degenerate,
-    strengths[ascending],
+  solver = _Solver(features @ axes, labels, ~degenerate)
+  w = np.zeros((axes.shape[1] + 1, labels.shape[1]), np.float32)
+  w[-1] = prior
+  solutions = [()] * len(strengths)
+  for s in np.argsort(strengths, kind="stable"):
+    solutions[s] = solver.newton(strengths[s], w)
+    w = solutions[s][0]
+  w, gradient, decrement, converged = map(
+    np.stack, zip(*solutions, strict=True)
   )
-  back = np.argsort(ascending)
-  w, b, gradient, decrement, converged = (np.asarray(v)[back] for v in solution)
   return Fit(
     strengths=strengths,
-    coefficients=np.einsum("dr,srl->sdl", axes, w, optimize=True),
-    intercepts=b,
+    coefficients=np.einsum("dr,srl->sdl", axes, w[:, :-1], optimize=True),
+    intercepts=w[:, -1],
     gradient_norm=gradient,
     decrement=decrement,
     converged=converged,
@@ -127,150 +124,113 @@ def principal_axes(features: np.ndarray) -> np.ndarray:
   return axes.astype(np.float32)
 
 
-@jax.jit
-def _solve_path(z, y, prior, degenerate, strengths):
-  """Solves for ascending strengths, each from the last's solution.
+class _Solver:
+  """Newton-CG for all labels, at one strength after the other.
 
-  Args:
-    z: (N, r) rotated features.
-    y: (N, L).
-    prior: (L,) starting intercepts.
-    degenerate: (L,) bool, left at the start.
-    strengths: (S,).
-
-  Returns:
-    w (S, r, L), b (S, L), and (S, L) each: gradient norm, decrement, converged.
+  The intercept is the weight of one more feature that is 1 and not penalised.
+  In what follows Z is (N, r + 1), weights are (r + 1, L), one column a label.
   """
-  squared = z * z
-  start = (jnp.zeros((z.shape[1], y.shape[1])), prior)
 
-  def step(carry, c):
-    w, b, gradient, decrement, converged = _newton(
-      z, squared, y, degenerate, c, *carry
-    )
-    return (w, b), (w, b, gradient, decrement, converged)
+  def __init__(self, z: np.ndarray, labels: np.ndarray, wanted: np.ndarray):
+    """Rotated features (N, r), labels (N, L), and which to solve (L,)."""
+    self._z = np.concatenate([z, np.ones_like(z[:, :1])], axis=1)
+    self._squared = self._z * self._z
+    self._penalty = np.ones((self._z.shape[1], 1), np.float32)
+    self._penalty[-1] = 0
+    self._labels = labels
+    self._wanted = wanted
 
-  return jax.lax.scan(step, start, strengths)[1]
+  def newton(self, c: float, start: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Damped Newton-CG at strength `c`.
 
+    Returns:
+      Weights, and (L,) each: norm of the gradient, decrement, converged. Labels
+      that are not wanted stay where they start, converged.
+    """
+    w = start.copy()
+    decrement = np.zeros_like(w[-1])
+    todo = np.flatnonzero(self._wanted)
+    for _ in range(_MAX_NEWTON):
+      if not len(todo):
+        break
+      y, wt = self._labels[:, todo], w[:, todo]
+      gradient, logit, p = self._gradient(y, c, wt)
+      # Vanishing curvature far from the data would make the intercept's step
+      # unbounded.
+      curvature = c * np.maximum(p * (1 - p), 1e-10)
+      d = self._conjugate_gradient(curvature, gradient)
+      slope = (gradient * d).sum(0)
+      step = self._line_search(logit, y, c, wt, d, slope)
+      w[:, todo] = wt = wt + step * d
+      decrement[todo] = np.sqrt(np.maximum(-slope, 0))
+      size = 1 + np.sqrt((self._penalty * wt * wt).sum(0))
+      todo = todo[(decrement[todo] > _TOLERANCE * size) | (step <= 0)]
+    gradient = self._gradient(self._labels, c, w)[0]
+    norm = np.where(self._wanted, np.sqrt((gradient**2).sum(0)), 0)
+    converged = np.ones(w.shape[1], bool)
+    converged[todo] = False
+    return w, norm, decrement, converged
 
-def _newton(z, squared, y, degenerate, c, w, b):
-  """Damped Newton-CG for all labels at one strength c."""
+  def _gradient(self, y, c, w):
+    """Gradient of the objective, the logits and the probabilities."""
+    logit = self._z @ w
+    p = scipy.special.expit(logit)
+    return c * (self._z.T @ (p - y)) + self._penalty * w, logit, p
 
-  def gradient(w, b):
-    p = jax.nn.sigmoid(_dot(z, w) + b[None])
-    residual = p - y
-    return c * _dot(z.T, residual) + w, c * residual.sum(0), p
+  def _conjugate_gradient(self, curvature, gradient):
+    """Approximate Newton step: solves H d = -gradient for every label together.
 
-  def body(state):
-    w, b, _, _, done, i = state
-    gw, gb, p = gradient(w, b)
-    # Vanishing curvature far from the data would make the intercept's step
-    # unbounded.
-    curvature = c * jnp.maximum(p * (1 - p), 1e-10)
-    dw, db = _conjugate_gradient(z, squared, curvature, gw, gb, done)
-    slope = (gw * dw).sum(0) + gb * db
-    step = _line_search(z, y, c, w, b, dw, db, slope)
-    step = jnp.where(done, 0.0, step)
-    w, b = w + step[None] * dw, b + step * db
-    decrement = jnp.sqrt(jnp.maximum(-slope, 0.0))
-    size = 1 + jnp.sqrt((w * w).sum(0))
-    now = (decrement <= _TOLERANCE * size) & (step > 0)
-    old = state[2]
-    decrement = jnp.where(done, old, decrement)
-    return w, b, decrement, now | done, now | done, i + 1
+    `curvature` is (N, L), C p (1 - p).
+    """
+    diagonal = self._squared.T @ curvature + self._penalty
+    solution = np.zeros_like(gradient)
+    residual = -gradient
+    direction = residual / diagonal
+    rz = (residual * direction).sum(0)
+    # Superlinear: the closer to the optimum, the more exact the step.
+    target = rz * np.clip(rz, 1e-4, 1e-2)
+    todo = np.arange(len(rz))
+    for _ in range(_MAX_CG):
+      active = rz > target
+      if not active.all():  # Copying costs less than the products it saves.
+        todo, rz, target = todo[active], rz[active], target[active]
+        residual, direction = residual[:, active], direction[:, active]
+        diagonal, curvature = diagonal[:, active], curvature[:, active]
+      if not len(todo):
+        break
+      image = self._z.T @ (curvature * (self._z @ direction))
+      image += self._penalty * direction
+      alpha = rz / np.maximum((direction * image).sum(0), 1e-30)
+      solution[:, todo] += alpha * direction
+      residual = residual - alpha * image
+      preconditioned = residual / diagonal
+      new = (residual * preconditioned).sum(0)
+      direction = preconditioned + new / np.maximum(rz, 1e-30) * direction
+      rz = new
+    return solution
 
-  zeros = jnp.zeros(b.shape)
-  state = (w, b, zeros, degenerate, degenerate, 0)
-  w, b, decrement, converged, _, _ = jax.lax.while_loop(
-    lambda s: ~s[4].all() & (s[5] < _MAX_NEWTON), body, state
-  )
-  gw, gb, _ = gradient(w, b)
-  norm = jnp.sqrt((gw * gw).sum(0) + gb * gb)
-  return w, b, jnp.where(degenerate, 0.0, norm), decrement, converged
+  def _line_search(self, logit, y, c, w, d, slope):
+    """Largest step among 1, 1/2, 1/4, ... that does not overshoot, (L,).
 
-
-def _conjugate_gradient(z, squared, curvature, gw, gb, done):
-  """Approximate Newton step: solves H d = -g for every label together.
-
-  Args:
-    z: (N, r).
-    squared: (N, r) z * z.
-    curvature: (N, L) C p (1 - p).
-    gw: (r, L) gradient.
-    gb: (L,) its intercept part.
-    done: (L,) labels that need no step.
-
-  Returns:
-    dw (r, L), db (L,).
-  """
-  diagonal_w = _dot(squared.T, curvature) + 1.0
-  diagonal_b = curvature.sum(0)
-
-  def inner(a, b):
-    return (a[0] * b[0]).sum(0) + a[1] * b[1]
-
-  def hessian(d):
-    t = curvature * (_dot(z, d[0]) + d[1][None])
-    return _dot(z.T, t) + d[0], t.sum(0)
-
-  def precondition(r):
-    return r[0] / diagonal_w, r[1] / diagonal_b
-
-  def add(a, scale, b):
-    return a[0] + scale[None] * b[0], a[1] + scale * b[1]
-
-  residual = (-gw, -gb)
-  direction = precondition(residual)
-  rz = inner(residual, direction)
-  # Superlinear convergence: the closer to the optimum, the more exact the step.
-  target = rz * jnp.clip(rz, 1e-4, 1e-2)
-  active = ~done & (rz > 0)
-  start = (jnp.zeros_like(gw), jnp.zeros_like(gb))
-
-  def body(state):
-    d, r, direction, rz, active, i = state
-    hd = hessian(direction)
-    alpha = jnp.where(active, rz / _positive(inner(direction, hd)), 0.0)
-    d, r = add(d, alpha, direction), add(r, -alpha, hd)
-    s = precondition(r)
-    new = inner(r, s)
-    direction = add(s, new / _positive(rz), direction)
-    return d, r, direction, new, active & (new > target), i + 1
-
-  state = (start, residual, direction, rz, active, 0)
-  return jax.lax.while_loop(
-    lambda s: s[4].any() & (s[5] < _MAX_CG), body, state
-  )[0]
-
-
-def _line_search(z, y, c, w, b, dw, db, slope):
-  """Largest step among 1, 1/2, 1/4, ... that does not overshoot, (L,).
-
-  The objective is convex, so it falls along the step for as long as its slope
-  is negative; a tenth of the initial slope beyond the minimum is allowed. The
-  products are taken once, each trial costs N * L exponentials.
-  """
-  logit = _dot(z, w) + b[None]
-  change = _dot(z, dw) + db[None]
-  cross, square = (w * dw).sum(0), (dw * dw).sum(0)
-
-  def slope_at(t):
-    p = jax.nn.sigmoid(logit + t[None] * change)
-    return c * ((p - y) * change).sum(0) + cross + t * square
-
-  def body(state):
-    t, _, i = state
-    bad = slope_at(t) > -0.1 * slope
-    return jnp.where(bad, 0.5 * t, t), bad.any(), i + 1
-
-  step = jnp.ones_like(slope)
-  return jax.lax.while_loop(
-    lambda s: s[1] & (s[2] < _MAX_HALVINGS), body, (step, True, 0)
-  )[0]
-
-
-def _positive(x):
-  return jnp.maximum(x, 1e-30)
+    The objective is convex, so it falls along the step for as long as its slope
+    is negative; a tenth of the initial slope beyond the minimum is allowed.
+    Each trial costs N exponentials a label and no product.
+    """
+    change = self._z @ d
+    cross = (self._penalty * w * d).sum(0)
+    square = (self._penalty * d * d).sum(0)
+    step = np.ones_like(slope)
+    bad = np.arange(len(slope))
+    for _ in range(_MAX_HALVINGS):
+      t, x = step[bad], change[:, bad]
+      p = scipy.special.expit(logit[:, bad] + t * x)
+      fall = np.einsum("nl,nl->l", p - y[:, bad], x)
+      now = c * fall + cross[bad] + t * square[bad]
+      bad = bad[now > -0.1 * slope[bad]]
+      if not len(bad):
+        break
+      step[bad] /= 2
+    return step
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

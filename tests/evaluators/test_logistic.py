@@ -91,7 +91,7 @@ def test_copied_and_constant_features_are_no_trouble():
 
 def test_missing_the_tolerance_is_told(monkeypatch):
   monkeypatch.setattr(logistic, "_MAX_NEWTON", 1)
-  x, y = _problem(101, 8, 3)  # a shape of its own: compiled with the limit
+  x, y = _problem(100, 8, 3)
   fit = logistic.fit(x, y, (100.0,))
   assert not fit.converged.any()
   assert (fit.gradient_norm > 1e-2).all()
