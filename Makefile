@@ -13,7 +13,7 @@ data: .venv/installed  ## Build the embedded data set.
 	$(RUN) -m data_builders.build --dataset=synthetic_ecg/demo
 
 test: .venv/test-installed lint  ## Linters and tests.
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 lint: .venv/test-installed
 	$(RUN) -m ruff check .

@@ -69,6 +69,11 @@ def build_model(
     raise UserError(
       f"align_view={config.align_view!r}; expected 'masked' or 'full'"
     )
+  if not config.data.statements or min(config.data.statements) < 0:
+    raise UserError(
+      f"data.statements={tuple(config.data.statements)}; expected numbers of "
+      "statements to draw, 0 for the whole report"
+    )
   return cgdmer.CGDMER(
     config=config.model,
     num_patches=num_samples // patch_length,

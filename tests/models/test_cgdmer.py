@@ -25,33 +25,37 @@ def params():
   )()
 
 
-def inputs(seed=0, kind="spatial_temporal"):
-  batch = jax.tree.map(jnp.asarray, small.batch(seed=seed))
+@functools.partial(jax.jit, static_argnums=0)
+def inputs(kind="spatial_temporal"):
+  batch = jax.tree.map(jnp.asarray, small.batch())
   x = preprocessing.preprocess(
     batch["ecg"], batch["lead_valid"], CONFIG.preprocess
   )
   patches = preprocessing.patchify(x, CONFIG.model.patch_length)
   mask = masking.sample_patch_mask(
-    jax.random.key(seed), batch["lead_valid"], 8, kind, 0.5, 0.5
+    jax.random.key(0), batch["lead_valid"], 8, kind, 0.5, 0.5
   )
   return batch, patches, mask
 
 
+@functools.partial(jax.jit, static_argnames="method")
 def apply(params, *args, method=None):
   return MODEL.apply({"params": params}, *args, method=method)
 
 
 @pytest.mark.parametrize("kind", masking.KINDS)
 def test_nothing_leaks_from_hidden_patches(params, kind):
-  batch, patches, mask = inputs(kind=kind)
+  batch, patches, mask = inputs(kind)
   words = masking.unmasked_tokens(batch["tokens"])
 
+  @jax.jit
+  @jax.grad
   def everything(patches):
     out = apply(params, patches, batch["lead_valid"], mask, words)
     z = (out.ecg.shared**3).sum() + (out.ecg.specific**3).sum()
     return z + (out.samples**3).sum()
 
-  gradient = np.abs(np.asarray(jax.grad(everything)(patches))).max(-1)
+  gradient = np.abs(np.asarray(everything(patches))).max(-1)
   hidden = np.asarray(mask.hidden)
   visible = ~hidden & np.asarray(batch["lead_valid"])[..., None]
   assert (gradient[hidden] == 0).all()
@@ -108,7 +112,7 @@ def test_axial_block_equals_full_attention_with_axial_mask():
   x = jnp.asarray(rng.normal(size=(b, l, n, d)), jnp.float32)
   lead_valid = jnp.asarray(rng.random((b, l)) < 0.8)
   block = layers.AxialBlock(num_heads=2, mlp_dim=16)
-  params = block.init(jax.random.key(0), x, lead_valid)["params"]
+  params = jax.jit(block.init)(jax.random.key(0), x, lead_valid)["params"]
 
   def attention(name, y, allowed):
     """Full attention over L*N tokens, written out head by head."""
@@ -126,14 +130,18 @@ def test_axial_block_equals_full_attention_with_axial_mask():
   def norm(name, y):
     return nn.LayerNorm().apply({"params": params[name]}, y)
 
-  lead, time = jnp.divmod(jnp.arange(l * n), n)
-  same_lead = jnp.tile(lead[:, None] == lead[None], (b, 1, 1))
-  same_time = (time[:, None] == time[None])[None] & lead_valid[:, None, lead]
-  y = x + attention("time", norm("norm_time", x), same_lead)
-  y += attention("lead", norm("norm_lead", y), same_time)
-  mlp = layers.Mlp(16).apply({"params": params["mlp"]}, norm("norm_mlp", y))
-  got = block.apply({"params": params}, x, lead_valid)
-  np.testing.assert_allclose(got, y + mlp, atol=2e-5)
+  @jax.jit
+  def expected(x):
+    lead, time = jnp.divmod(jnp.arange(l * n), n)
+    same_lead = jnp.tile(lead[:, None] == lead[None], (b, 1, 1))
+    same_time = (time[:, None] == time[None])[None] & lead_valid[:, None, lead]
+    y = x + attention("time", norm("norm_time", x), same_lead)
+    y += attention("lead", norm("norm_lead", y), same_time)
+    mlp = layers.Mlp(16).apply({"params": params["mlp"]}, norm("norm_mlp", y))
+    return y + mlp
+
+  got = jax.jit(block.apply)({"params": params}, x, lead_valid)
+  np.testing.assert_allclose(got, expected(x), atol=2e-5)
 
 
 def test_decoder_restores_a_hidden_lead_only_across_leads(params):
@@ -141,11 +149,13 @@ def test_decoder_restores_a_hidden_lead_only_across_leads(params):
   fused, _ = apply(params, patches, mask, method="encode_ecg")
   hidden_lead = int(np.flatnonzero(np.asarray(mask.hidden)[0].all(-1))[0])
 
+  @jax.jit
+  @jax.grad
   def lead_sum(fused):
     out = apply(params, fused, mask, batch["lead_valid"], method="decode_ecg")
     return (out[0, hidden_lead] ** 2).sum()
 
-  gradient = jax.grad(lead_sum)(fused)
+  gradient = lead_sum(fused)
   assert np.abs(gradient[0]).max() > 0  # other leads inform it
   assert np.abs(gradient[1:]).max() == 0  # other records do not
 
@@ -179,6 +189,8 @@ def test_recipes_have_only_the_parts_they_need():
     ("mask.kind", "none", "nothing to restore"),
     ("loss.alignment", "clip", "expected 'sigmoid' or 'infonce'"),
     ("align_view", "half", "expected 'masked' or 'full'"),
+    ("data.statements", (), r"data.statements=\(\)"),
+    ("data.statements", (1, -1), r"data.statements=\(1, -1\)"),
   ],
 )
 def test_impossible_combinations(key, value, message):
