@@ -6,6 +6,7 @@ is evaluated by the same code and stands beside every result.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -28,6 +29,7 @@ from cgdmer_jax.evaluators import (
   tables,
   zero_shot,
 )
+from cgdmer_jax.models import cgdmer
 
 TASKS = ("zero_shot", "linear_probe")
 
@@ -69,57 +71,38 @@ def evaluate(
     UserError: the data set, a label set, a prompt, a task or the
       representation does not fit.
   """
-  unknown = set(tasks) - set(TASKS)
-  if unknown:
-    raise UserError(
-      f"unknown task {', '.join(sorted(unknown))}; known: {', '.join(TASKS)}"
-    )
-  sources = {
-    split: EcgSource(config.dataset, config[split], data_dir)
-    for split in (
-      ("train", "validation", "test") if "linear_probe" in tasks else ("test",)
-    )
-  }
+  sources = _open_sources(tasks, config, data_dir)
   test = sources["test"]
-  for name in config.label_sets:
-    if name not in test.label_sets:
-      raise UserError(
-        f"{test.name} has no label set {name!r}; it has "
-        + ", ".join(test.label_sets)
-      )
   experiment_lib.check_source(test, experiment.config)
+  sentences = {}
+  if "zero_shot" in tasks:
+    path = config.prompts or prompts.SCP_PROMPTS
+    for label_set in config.label_sets:
+      names = test.label_sets[label_set]
+      sentences[label_set] = prompts.load(label_set, names, path)
+  indices = {k: index_lib.load_index(s) for k, s in sources.items()}
   experiments = [experiment]
   if experiment.name != "random":
     twin = experiment_lib.random_twin(experiment, mesh, test.num_samples)
     experiments.append(twin)
   extractor = features.Extractor(experiment, mesh)
-  indices = {k: index_lib.load_index(s) for k, s in sources.items()}
-  embeddings = []
-  for each in experiments:
-    logging.info(
-      "features of the %s encoder: %d records",
-      each.name,
-      sum(map(len, sources.values())),
-    )
-    embeddings.append(
-      {
-        split: extractor.ecg(each, source, config.batch_size)
-        for split, source in sources.items()
-      }
-    )
+  frozen = [
+    _freeze(each, extractor, sources, sentences, config.batch_size)
+    for each in experiments
+  ]
   documents = []
   for label_set in config.label_sets:
     per_task = []
     for task in tasks:
-      task_fn = _zero_shot if task == "zero_shot" else _linear_probe
+      score = _zero_shot if task == "zero_shot" else _linear_probe
       encoders = [
         results.Encoder(
           each.name,
-          task_fn(each, embedding, indices, extractor, test, label_set, config),
+          score(of_each, indices, test, label_set, sentences, config),
           each.checkpoint,
           each.step,
         )
-        for each, embedding in zip(experiments, embeddings, strict=True)
+        for each, of_each in zip(experiments, frozen, strict=True)
       ]
       result = results.make_result(
         task,
@@ -138,33 +121,92 @@ def evaluate(
     _show(documents, workdir)
 
 
-def _zero_shot(each, embedding, indices, extractor, test, label_set, config):
-  names = test.label_sets[label_set]
-  path = config.prompts or prompts.SCP_PROMPTS
-  sentences = prompts.load(label_set, names, path)
-  flat = [s for name in names for s in sentences[name]]
-  vectors = extractor.report(each, flat)
-  ends = np.cumsum([len(sentences[name]) for name in names])[:-1]
-  classes = dict(zip(names, np.split(vectors, ends), strict=True))
+@dataclasses.dataclass(frozen=True)
+class _Frozen:
+  """What the tasks read of one encoder.
+
+  Attributes:
+    ecg: embeddings of the records of each split.
+    prompts: embedding of each sentence.
+  """
+
+  ecg: dict[str, cgdmer.Embedding]
+  prompts: dict[str, np.ndarray]
+
+
+def _open_sources(tasks, config, data_dir) -> dict[str, EcgSource]:
+  """The splits that the tasks need; UserError where one asks in vain."""
+  unknown = set(tasks) - set(TASKS)
+  if unknown:
+    raise UserError(
+      f"unknown task {', '.join(sorted(unknown))}; known: {', '.join(TASKS)}"
+    )
+  splits = ("test",)
+  if "linear_probe" in tasks:
+    splits = ("train", "validation", "test")
+  sources = {
+    split: EcgSource(config.dataset, config[split], data_dir)
+    for split in splits
+  }
+  test = sources["test"]
+  for name in config.label_sets:
+    if name not in test.label_sets:
+      raise UserError(
+        f"{test.name} has no label set {name!r}; it has "
+        + ", ".join(test.label_sets)
+      )
+  return sources
+
+
+def _freeze(experiment, extractor, sources, sentences, batch_size) -> _Frozen:
+  """Everything that is computed with the model, once."""
+  logging.info(
+    "features of the %s encoder: %d records",
+    experiment.name,
+    sum(map(len, sources.values())),
+  )
+  ecg = {
+    split: extractor.ecg(experiment, source, batch_size)
+    for split, source in sources.items()
+  }
+  texts = sorted(
+    {
+      text
+      for of_label_set in sentences.values()
+      for of_label in of_label_set.values()
+      for text in of_label
+    }
+  )
+  if not texts:
+    return _Frozen(ecg, {})
+  vectors = extractor.report(experiment, texts)
+  return _Frozen(ecg, dict(zip(texts, vectors, strict=True)))
+
+
+def _zero_shot(frozen, indices, test, label_set, sentences, config):
+  classes = {
+    name: np.stack([frozen.prompts[text] for text in texts])
+    for name, texts in sentences[label_set].items()
+  }
   index = indices["test"]
   return zero_shot.zero_shot(
-    embedding["test"].shared,
+    frozen.ecg["test"].shared,
     classes,
     index.labels[label_set],
     index.subject_ids,
-    names,
+    test.label_sets[label_set],
     record_ids=index.ids,
     min_positives=config.min_positives,
     num_bootstrap=config.num_bootstrap,
   )
 
 
-def _linear_probe(each, embedding, indices, extractor, test, label_set, config):
-  del each, extractor
+def _linear_probe(frozen, indices, test, label_set, sentences, config):
+  del sentences
   return linear_probe.linear_probe(
     {
       split: features.represent(z, config.representation)
-      for split, z in embedding.items()
+      for split, z in frozen.ecg.items()
     },
     {split: index.labels[label_set] for split, index in indices.items()},
     indices["test"].subject_ids,

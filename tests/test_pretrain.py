@@ -114,7 +114,7 @@ def test_every_recipe_trains_and_is_evaluated(recipe, data_dir, tmp_path):
   check_results(recipe, tmp_path)
 
 
-def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path):
+def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path, caplog):
   check_results("cg_dmer", whole)
   config = toy.get_config()
   mesh = sharding.make_mesh(config.mesh)
@@ -139,6 +139,11 @@ def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path):
   eight, twelve = (extractor.ecg(loaded, source, n) for n in (8, 12))
   assert eight.shared.shape == (21, 16)
   np.testing.assert_allclose(eight.shared, twelve.shared, atol=1e-5)
+  caplog.clear()
+  extractor.report(loaded, ["sinus rhythm"])
+  assert not caplog.records
+  extractor.report(loaded, ["sinus rhythm", "atrial fibrillation " * 20])
+  assert "50.0 % of 2 texts are longer" in caplog.text
   # The same workdir with another configuration is refused, nothing is lost.
   message = f"holds a run with optim.lr={config.optim.lr}, not 0.5"
   with config.unlocked():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cgdmer_jax import experiment as experiment_lib
@@ -86,7 +87,17 @@ class Extractor:
         f"recipe {experiment.config.recipe!r} has no report encoder; zero-shot "
         "classification needs one"
       )
-    tokens, _ = reports.tokenize(experiment.tokenizer, texts, self._max_length)
+    tokens, cut = reports.tokenize(
+      experiment.tokenizer, texts, self._max_length
+    )
+    if cut:
+      logging.warning(
+        "%.1f %% of %d texts are longer than the model.report.max_length=%d "
+        "tokens that the report encoder reads, and are cut",
+        100 * cut,
+        len(texts),
+        self._max_length,
+      )
     embedding = self._encode_report(experiment.params, tokens)
     return np.asarray(jax.device_get(embedding.shared))
 
