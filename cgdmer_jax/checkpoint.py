@@ -30,18 +30,13 @@ class Checkpointer:
   on storage that they share, and every process makes every call.
   """
 
-  def __init__(self, workdir: epath.PathLike, *, every_steps: int, keep: int):
+  def __init__(self, workdir: epath.PathLike, *, keep: int):
     """Opens the directory, made if missing.
 
     Args:
       workdir: of the run.
-      every_steps: steps between two checkpoints.
-      keep: newest checkpoints to keep.
+      keep: newest checkpoints to keep, at least 1.
     """
-    for name, value in (("every_steps", every_steps), ("keep", keep)):
-      if value < 1:
-        raise UserError(f"checkpoint {name} must be at least 1, is {value}")
-    self._every_steps = every_steps
     self._directory = _absolute(workdir) / _SUBDIRECTORY
     self._manager = ocp.CheckpointManager(
       self._directory,
@@ -58,19 +53,17 @@ class Checkpointer:
     """Step of the newest checkpoint, be it still on its way to the disk."""
     return self._manager.latest_step()
 
-  def save(self, step: int, state: PyTree, *, force: bool = False) -> bool:
-    """Saves if due: every `every_steps` steps, or when being preempted.
+  def save(self, step: int, state: PyTree) -> bool:
+    """Saves, unless that step is saved already.
 
     Args:
       step: updates that `state` has seen.
       state: arrays in any pytree.
-      force: save whatever the step, unless it is saved already.
 
     Returns:
       Whether a checkpoint was begun.
     """
-    due = force or step % self._every_steps == 0
-    if not (due or self.reached_preemption(step)) or step == self.latest_step:
+    if step == self.latest_step:
       return False
     return self._manager.save(
       step, args=ocp.args.StandardSave(state), force=True
@@ -102,7 +95,7 @@ class Checkpointer:
     return step, _own(state)
 
   def reached_preemption(self, step: int) -> bool:
-    """Whether the cluster takes the machines away: wait, then leave.
+    """Whether the cluster takes the machines away: save, wait, leave.
 
     The same answer in every process. Always False unless `jax.distributed` is
     initialised, as nobody else listens for the signal.

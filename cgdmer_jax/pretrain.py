@@ -1,7 +1,7 @@
 """The pretraining loop.
 
 Order of one step, which resuming relies on:
-batch -> step -> log -> save -> validate -> preemption check.
+batch -> step -> preemption check -> log -> save -> validate -> stop.
 Checkpoint k has seen exactly k updates; the batch after restoring it is batch
 k. Everything random is derived from (seed, step).
 """
@@ -48,6 +48,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
     workdir: of the run; the same one resumes it.
     data_dir: where data sets are.
   """
+  _check_schedule(config.train)
   data = config.data
   source = EcgSource(data.dataset, data.train, data_dir)
   validation = EcgSource(data.dataset, data.validation, data_dir)
@@ -84,9 +85,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
   )
   validate = _validator(model, config, validation, tokenizer, mesh)
   with checkpoint.Checkpointer(
-    workdir,
-    every_steps=config.train.checkpoint_every,
-    keep=config.train.keep_checkpoints,
+    workdir, keep=config.train.keep_checkpoints
   ) as checkpointer:
     restored = checkpointer.restore_latest(abstract)
     if restored is not None:
@@ -134,6 +133,14 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
     )
 
 
+def _check_schedule(train: ConfigDict) -> None:
+  """Raises UserError for a number of steps or records that cannot be."""
+  for name, value in train.items():
+    least = 0 if name == "steps" else 1
+    if value < least:
+      raise UserError(f"train.{name}={value}; it must be at least {least}")
+
+
 def _train(
   config, workdir, state, step_fn, batches, validate, checkpointer, mesh
 ) -> train_step.TrainState:
@@ -153,20 +160,22 @@ def _train(
         state, values = step_fn(state, batch)
       window.append((step, values))
       shown = None
-      saves = step % train.checkpoint_every == 0 or step == train.steps
-      if saves or stop.asked or step % train.log_every == 0:
+      stops = stop.asked or checkpointer.reached_preemption(step)
+      last = step == train.steps
+      saves = stops or last or step % train.checkpoint_every == 0
+      if saves or step % train.log_every == 0:
         shown = _mean_metrics(window)
         if logs:
           writer.write(step, {f"train/{k}": v for k, v in shown.items()})
       bar.update(step, shown)
-      if saves or stop.asked:
-        checkpointer.save(step, state, force=True)
-      if step % train.validate_every == 0 or step == train.steps:
+      if saves:
+        checkpointer.save(step, state)
+      if last or step % train.validate_every == 0:
         with bar.paused():
           values = validate(state.params)
         if logs and values:
           writer.write(step, {f"validation/{k}": v for k, v in values.items()})
-      if stop.asked or checkpointer.reached_preemption(step):
+      if stops:
         checkpointer.wait()
         logging.info("stopped at step %d; the same command resumes", step)
         break

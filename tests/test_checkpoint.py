@@ -85,8 +85,8 @@ def assert_same(a, b):
     assert x.tobytes() == y.tobytes()
 
 
-def checkpointer(workdir, every_steps=1, keep=3):
-  return Checkpointer(workdir, every_steps=every_steps, keep=keep)
+def checkpointer(workdir, keep=3):
+  return Checkpointer(workdir, keep=keep)
 
 
 def names(workdir) -> set[str]:
@@ -139,13 +139,11 @@ def test_restored_state_can_be_donated(tmp_path):
     assert all(x.is_deleted() for x in jax.tree.leaves(state))
 
 
-def test_when_it_saves_and_what_it_keeps(tmp_path):
+def test_it_saves_a_step_once_and_keeps_the_newest(tmp_path):
   state = make_state()
-  with checkpointer(tmp_path, every_steps=3, keep=2) as c:
-    saved = [step for step in range(1, 12) if c.save(step, state)]
-    assert saved == [3, 6, 9]
-    assert c.save(11, state, force=True)
-    assert not c.save(11, state, force=True)
+  with checkpointer(tmp_path, keep=2) as c:
+    assert all(c.save(step, state) for step in (3, 6, 9, 11))
+    assert not c.save(11, state)
     assert c.latest_step == 11
     c.wait()
     assert names(tmp_path) == {"9", "11"}
@@ -243,10 +241,3 @@ def test_partly_deleted_checkpoint(tmp_path):
   (tmp_path / "checkpoints" / "4" / "default" / "_METADATA").unlink()
   with pytest.raises(UserError, match="checkpoints/4 is incomplete"):
     load_params(tmp_path / "checkpoints" / "4", abstract(1).params)
-
-
-def test_settings_that_cannot_be(tmp_path):
-  with pytest.raises(UserError, match="every_steps must be at least 1, is 0"):
-    checkpointer(tmp_path, every_steps=0)
-  with pytest.raises(UserError, match="keep must be at least 1, is 0"):
-    checkpointer(tmp_path, keep=0)

@@ -202,6 +202,10 @@ def test_sigterm_saves_and_ends_well(data_dir, tmp_path):
     ),
     (["--config=tests/toy.py", "--config.data.datset=x"], "datset"),
     (["--config=configs/pretrain.py:recipe=moco"], "recipe='moco'"),
+    (
+      ["--config=tests/toy.py", "--config.train.log_every=0"],
+      "train.log_every=0; it must be at least 1",
+    ),
     (["--config=configs/nothing.py"], "nothing.py"),
     (
       ["--config=configs/zero_shot.py", "--config.checkpoint=nowhere"],
