@@ -55,13 +55,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
     ecg=common.transformer(128, 2, 4, 256),
     report=common.transformer(128, 1, 4, 256),
     disentangle=common.transformer(128, 1, 4, 256),
-    ecg_decoder=common.transformer(64, 1, 2, 128),
+    ecg_decoder=common.transformer(48, 1, 2, 96),
   )
   # (features, kernel, stride): steps of 50, then 100 ms.
   c.model.ecg.stem = ((32, 10, 5), (64, 4, 2), (64, 3, 1))
   c.model.report.max_length = 24
   # InfoNCE, since the sigmoid loss starts with a bias of -10, which Adam moves
-  # by at most the learning rate a step: too slow for a run of 500 steps.
+  # by at most the learning rate a step: too slow for a run of 540 steps.
   c.loss = dict(
     ecg=0.5, mlm=0.3, align=1.0, disentangle=0.01, alignment="infonce"
   )
@@ -77,10 +77,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
   )
   c.train = dict(
     batch_size=64,
-    steps=500,
+    steps=540,
     log_every=25,
-    validate_every=250,
-    checkpoint_every=250,
+    validate_every=270,
+    checkpoint_every=270,
     keep_checkpoints=2,
   )
   c.evaluation = common.evaluation(c.data.dataset)
