@@ -162,13 +162,22 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
   if path.name.isdecimal() and (path / _ITEM).is_dir():
     return path
   for root in (path / _SUBDIRECTORY, path):
-    steps = ocp.utils.checkpoint_steps(root) if root.is_dir() else []
-    if steps:
-      return root / str(max(steps))
+    found = _steps(root)
+    if found:
+      return root / str(max(found))
   raise UserError(
     f"no checkpoint in {path} or {path / _SUBDIRECTORY}; give a workdir that"
     f" has saved one, or one checkpoint: WORKDIR/{_SUBDIRECTORY}/STEP"
   )
+
+
+def steps(workdir: epath.PathLike) -> list[int]:
+  """Steps of the complete checkpoints of a run."""
+  return _steps(_absolute(workdir) / _SUBDIRECTORY)
+
+
+def _steps(root: epath.Path) -> list[int]:
+  return ocp.utils.checkpoint_steps(root) if root.is_dir() else []
 
 
 def _absolute(path: epath.PathLike) -> epath.Path:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 from typing import Any
 
@@ -60,24 +61,28 @@ def config_hash(config: ConfigDict) -> str:
 
 
 def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Writes `config.json`; a workdir belongs to one configuration for good.
+  """Writes `config.json`.
+
+  With its first checkpoint a workdir belongs to one configuration for good;
+  what a run left that came to no checkpoint is replaced.
 
   Raises:
     UserError: the workdir holds a run of another configuration.
   """
   path = workdir / "config.json"
   text = to_json(config)
-  if not path.exists():
-    _write_text(path, text)
-    return
-  old, new = _flat(json.loads(path.read_text())), _flat(json.loads(text))
-  for key in sorted(old.keys() | new.keys()):
-    if old.get(key) != new.get(key):
-      raise UserError(
-        f"{workdir} holds a run with {key}={old.get(key)!r}, not "
-        f"{new.get(key)!r}; give the same configuration to resume it, or "
-        "another --workdir"
-      )
+  if path.exists() and checkpoint.steps(workdir):
+    old, new = _flat(json.loads(path.read_text())), _flat(json.loads(text))
+    for key in sorted(old.keys() | new.keys()):
+      if old.get(key) != new.get(key):
+        raise UserError(
+          f"{workdir} holds a run with {key}={old.get(key)!r}, not "
+          f"{new.get(key)!r}; give the same configuration to resume it, or "
+          "another --workdir"
+        )
+  elif path.exists() and path.read_text() != text:
+    shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
+  _write_text(path, text)
 
 
 def _flat(tree, prefix="") -> dict[str, Any]:

@@ -53,6 +53,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
   source = EcgSource(data.dataset, data.train, data_dir)
   validation = EcgSource(data.dataset, data.validation, data_dir)
   experiment.check_source(source, config)
+  train_step.check_config(config, source.num_samples)
   mesh = sharding.make_mesh(config.mesh)
   index = index_lib.load_index(source)
   workdir.mkdir(parents=True, exist_ok=True)

@@ -32,21 +32,18 @@ class TrainState:
   opt_state: optax.OptState
 
 
-def build_model(
-  config: ConfigDict, num_samples: int, vocab_size: int
-) -> cgdmer.CGDMER:
-  """The model of a recipe; parts that no loss term needs are left out.
+def check_config(config: ConfigDict, num_samples: int) -> None:
+  """Checks what can be known before anything is made or written.
 
   Args:
     config: the whole configuration.
     num_samples: T, samples a lead.
-    vocab_size: word pieces of the report tokenizer.
 
   Raises:
-    UserError: patch length, alignment or weights that do not fit together.
+    UserError: a value that does not exist, or values that do not fit together.
   """
   patch_length = config.model.patch_length
-  if num_samples % patch_length:
+  if patch_length < 1 or num_samples % patch_length:
     raise UserError(
       f"model.patch_length={patch_length} does not divide the {num_samples} "
       "samples of a record; choose a divisor"
@@ -61,22 +58,43 @@ def build_model(
       f"loss.ecg={loss.ecg} has nothing to restore with mask.kind='none'; "
       "choose a mask kind or set loss.ecg=0"
     )
-  if loss.alignment not in ("sigmoid", "infonce"):
-    raise UserError(
-      f"loss.alignment={loss.alignment!r}; expected 'sigmoid' or 'infonce'"
-    )
-  if config.align_view not in ("masked", "full"):
-    raise UserError(
-      f"align_view={config.align_view!r}; expected 'masked' or 'full'"
-    )
+  for name, value, choices in (
+    ("loss.alignment", loss.alignment, ("sigmoid", "infonce")),
+    ("align_view", config.align_view, ("masked", "full")),
+    ("mask.kind", config.mask.kind, masking.KINDS),
+    (
+      "preprocess.normalise",
+      config.preprocess.normalise,
+      preprocessing.NORMALISATIONS,
+    ),
+  ):
+    if value not in choices:
+      raise UserError(f"{name}={value!r}; expected one of {', '.join(choices)}")
   if not config.data.statements or min(config.data.statements) < 0:
     raise UserError(
       f"data.statements={tuple(config.data.statements)}; expected numbers of "
       "statements to draw, 0 for the whole report"
     )
+
+
+def build_model(
+  config: ConfigDict, num_samples: int, vocab_size: int
+) -> cgdmer.CGDMER:
+  """The model of a recipe; parts that no loss term needs are left out.
+
+  Args:
+    config: the whole configuration.
+    num_samples: T, samples a lead.
+    vocab_size: word pieces of the report tokenizer.
+
+  Raises:
+    UserError: see `check_config`.
+  """
+  check_config(config, num_samples)
+  loss = config.loss
   return cgdmer.CGDMER(
     config=config.model,
-    num_patches=num_samples // patch_length,
+    num_patches=num_samples // config.model.patch_length,
     vocab_size=vocab_size,
     use_report=bool(loss.align or loss.mlm),
     use_specific=config.model.specific,

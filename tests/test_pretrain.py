@@ -206,6 +206,10 @@ def test_sigterm_saves_and_ends_well(data_dir, tmp_path):
       ["--config=tests/toy.py", "--config.train.log_every=0"],
       "train.log_every=0; it must be at least 1",
     ),
+    (
+      ["--config=tests/toy.py", "--config.data.statements=(-1,)"],
+      "data.statements=(-1,); expected numbers",
+    ),
     (["--config=configs/nothing.py"], "nothing.py"),
     (
       ["--config=configs/zero_shot.py", "--config.checkpoint=nowhere"],
@@ -220,6 +224,19 @@ def test_mistakes_end_in_one_line(flags, message, data_dir, tmp_path):
   assert message in output.strip().splitlines()[-1]
   assert "Traceback" not in output
   assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_checkpoint_may_be_configured_anew(tmp_path):
+  config = toy.get_config()
+  experiment.write_config(tmp_path, config)
+  (tmp_path / "tokenizer").mkdir()
+  experiment.write_config(tmp_path, config)
+  assert (tmp_path / "tokenizer").exists()
+  with config.unlocked():
+    config.data.vocab_size = 200
+  experiment.write_config(tmp_path, config)
+  assert not (tmp_path / "tokenizer").exists()  # of other data, perhaps
+  assert '"vocab_size": 200' in (tmp_path / "config.json").read_text()
 
 
 def test_no_run_where_a_checkpoint_is_asked_for(tmp_path):
