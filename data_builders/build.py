@@ -23,7 +23,7 @@ from absl import app, flags, logging
 
 from cgdmer_jax import paths
 from cgdmer_jax.errors import UserError
-from data_builders import records, rejects
+from data_builders import cinc, records, rejects
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -33,6 +33,11 @@ _DATASET = flags.DEFINE_string(
 )
 _MANUAL_DIR = flags.DEFINE_string(
   "manual_dir", None, "Folder of the original files, for recorded data sets."
+)
+_SPLITS_DIR = flags.DEFINE_string(
+  "splits_dir",
+  None,
+  "Folder of published split files, for merl_compat configs.",
 )
 _MAX_REJECTED = flags.DEFINE_float(
   "max_rejected", 0.01, "Largest share of unusable records.", 0.0, 1.0
@@ -94,6 +99,7 @@ def build(
   *,
   data_dir: str | os.PathLike[str],
   manual_dir: str | os.PathLike[str] | None = None,
+  splits_dir: str | os.PathLike[str] | None = None,
   max_rejected: float = 0.01,
   num_workers: int = 1,
   sizes: Mapping[str, int] | None = None,
@@ -105,6 +111,7 @@ def build(
     dataset: "name/config".
     data_dir: folder of all built data sets.
     manual_dir: folder of the original files; recorded data sets need one.
+    splits_dir: folder of published split files; `merl_compat` configs need one.
     max_rejected: largest share of unusable records, 0..1.
     num_workers: processes that read or simulate records.
     sizes: split name -> records, for simulated data sets; the config is then
@@ -135,6 +142,10 @@ def build(
     if recorded
     else {}
   )
+  if splits_dir:
+    if not _takes_splits(cls.builder_configs[config]):
+      raise UserError(f"--splits_dir does not apply to {dataset}")
+    arguments["splits_dir"] = splits_dir
   with _staging(parent) as staging:
     builder = cls(config=config, data_dir=staging, **arguments)
     if hasattr(builder.builder_config, "num_workers"):  # simulated data sets
@@ -171,6 +182,10 @@ def _resized(
     name=f"{config.name}_{suffix}",
     **{f"num_{split}": n for split, n in sizes.items()},
   )
+
+
+def _takes_splits(config: tfds.core.BuilderConfig) -> bool:
+  return getattr(config, "label_mode", "") == cinc.MERL_COMPAT
 
 
 def _check_manual_dir(
@@ -246,6 +261,7 @@ def main(argv: list[str]) -> None:
       _DATASET.value,
       data_dir=paths.data_dir(paths.DATA_DIR.value),
       manual_dir=_MANUAL_DIR.value,
+      splits_dir=_SPLITS_DIR.value,
       max_rejected=_MAX_REJECTED.value,
       num_workers=_NUM_WORKERS.value,
       sizes={

@@ -1,7 +1,7 @@
 """From the voltages of a recording to the int16 microvolts of a record.
 
 The order of the steps is part of the format: crop, repair gaps within their
-lead, drop leads without signal, resample, round. Gaps are repaired before the
+lead, drop leads without signal, resample, round, pad. Gaps are repaired before the
 resampling filter sees them, because one NaN would spread over its whole length.
 """
 
@@ -61,11 +61,14 @@ class SignalSpec:
     num_samples: samples a lead of the record.
     source_rate: Hz that the files of this data set have; another rate means a
       wrong file. None accepts every rate.
+    signal_samples: fewest and most of the `num_samples` that hold signal; zeros
+      follow it. Shorter recordings are rejected. None: all of them.
   """
 
   sampling_rate: int
   num_samples: int
   source_rate: float | None = None
+  signal_samples: tuple[int, int] | None = None
 
 
 def encode(
@@ -85,12 +88,13 @@ def encode(
     rejects.Rejected: the recording cannot be used; the subclass says why.
   """
   ratio = _resampling_ratio(recording.sampling_rate, spec)
-  used = math.ceil(spec.num_samples / ratio)
-  if recording.signal.shape[1] < used:
+  fewest, most = spec.signal_samples or (spec.num_samples, spec.num_samples)
+  length, needed = recording.signal.shape[1], math.ceil(fewest / ratio)
+  if length < needed:
     raise rejects.WrongLength(
-      f"{recording.signal.shape[1]} samples at {recording.sampling_rate:g} Hz;"
-      f" {used} are needed"
+      f"{length} samples at {recording.sampling_rate:g} Hz; {needed} are needed"
     )
+  used = min(length, math.ceil(most / ratio))
   if np.count_nonzero(recording.present) < MIN_VALID_LEADS:
     names = [schema.LEADS[i] for i in np.flatnonzero(recording.present)]
     raise rejects.MissingLeads(f"only {', '.join(names)}")
@@ -118,7 +122,8 @@ def encode(
     signal = scipy.signal.resample_poly(
       signal, ratio.numerator, ratio.denominator, axis=1, padtype="line"
     )
-  return _quantise(signal[:, : spec.num_samples], spec.sampling_rate), valid
+  ecg = _quantise(signal[:, :most], spec.sampling_rate)
+  return np.pad(ecg, ((0, 0), (0, spec.num_samples - ecg.shape[1]))), valid
 
 
 def _resampling_ratio(rate: float, spec: SignalSpec) -> fractions.Fraction:

@@ -17,7 +17,7 @@ import os
 import pathlib
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ from data_builders import codec, example_writer, rejects, wfdb_io
 _CHUNK = 16  # records a task; two tasks a worker wait, so memory stays bounded
 _JOBS_PER_WORKER = 500  # a worker starts in seconds and reads 1000 records/s
 
+Reader = Callable[[pathlib.Path], codec.Recording]  # raises rejects.Rejected
+
 
 @dataclasses.dataclass(frozen=True)
 class RecordJob:
@@ -36,7 +38,7 @@ class RecordJob:
 
   Attributes:
     id: the data set's own id, unique in the data set.
-    path: the WFDB record without suffix.
+    path: its files without suffix.
     subject_id: patient; empty where the data set knows none.
     report: cleaned report, may be empty.
     labels: label set name -> uint8 multi-hot vector.
@@ -66,31 +68,35 @@ class Rejection:
 
 
 def decode(
-  path: str | os.PathLike[str], spec: codec.SignalSpec
+  path: pathlib.Path, spec: codec.SignalSpec, read: Reader = wfdb_io.read
 ) -> Decoded | Rejection:
   """Reads and encodes one record.
 
   Args:
-    path: the WFDB record without suffix.
+    path: its files without suffix.
     spec: rate and length of the records.
+    read: reads the files.
   """
   try:
-    return Decoded(*codec.encode(wfdb_io.read(path), spec))
+    return Decoded(*codec.encode(read(path), spec))
   except rejects.Rejected as e:
     return Rejection(e.reason, str(e))
 
 
 def decode_all(
-  paths: Iterable[pathlib.Path], spec: codec.SignalSpec, num_workers: int
+  paths: Iterable[pathlib.Path],
+  spec: codec.SignalSpec,
+  num_workers: int,
+  read: Reader = wfdb_io.read,
 ) -> Iterator[Decoded | Rejection]:
   """Decodes records in `num_workers` processes, in the order of `paths`.
 
   One worker decodes in this process. Otherwise processes are spawned, not
-  forked, since this one may have threads.
+  forked, since this one may have threads; so `read` is a function of a module.
   """
   if num_workers <= 1:
     for path in paths:
-      yield decode(path, spec)
+      yield decode(path, spec, read)
     return
   executor = concurrent.futures.ProcessPoolExecutor(
     num_workers,
@@ -105,7 +111,7 @@ def decode_all(
         chunk = list(itertools.islice(paths, _CHUNK))
         if not chunk:
           break
-        pending.append(executor.submit(_decode_chunk, chunk, spec))
+        pending.append(executor.submit(_decode_chunk, chunk, spec, read))
       if not pending:
         return
       yield from pending.popleft().result()
@@ -119,9 +125,9 @@ def decode_all(
 
 
 def _decode_chunk(
-  paths: Sequence[pathlib.Path], spec: codec.SignalSpec
+  paths: Sequence[pathlib.Path], spec: codec.SignalSpec, read: Reader
 ) -> list[Decoded | Rejection]:
-  return [decode(path, spec) for path in paths]
+  return [decode(path, spec, read) for path in paths]
 
 
 def _start_worker() -> None:
@@ -190,6 +196,10 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _signal_spec(self) -> codec.SignalSpec:
     """Rate and length of the records."""
 
+  def _reader(self) -> Reader:
+    """The function that reads a record; WFDB unless a subclass says else."""
+    return wfdb_io.read
+
   @abc.abstractmethod
   def _list_jobs(self, manual_dir: pathlib.Path) -> dict[str, list[RecordJob]]:
     """Lists the records by split; adds unusable rows to `self.rejects`.
@@ -200,16 +210,17 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     jobs = self._list_jobs(pathlib.Path(dl_manager.manual_dir))
-    check_jobs(jobs)
     self.rejects.seen = self.rejects.counts.total()
     self.rejects.total = self.rejects.seen + sum(map(len, jobs.values()))
     self.rejects.check()
+    check_jobs(jobs)
     return {k: self._generate_examples(v) for k, v in jobs.items()}
 
   def _generate_examples(self, jobs: Sequence[RecordJob]):
     spec = self._signal_spec()
     num_workers = min(self._num_workers, len(jobs) // _JOBS_PER_WORKER)
-    results = decode_all([j.path for j in jobs], spec, num_workers)
+    paths = [job.path for job in jobs]
+    results = decode_all(paths, spec, num_workers, self._reader())
     written = 0
     for job, result in zip(jobs, results, strict=True):
       self.rejects.seen += 1

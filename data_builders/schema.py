@@ -46,6 +46,7 @@ def metadata(
   sampling_rate: int,
   label_sets: Mapping[str, Sequence[str]],
   cleaning: str,
+  label_mode: str | None = None,
 ) -> tfds.core.MetadataDict:
   """What a reader must know to interpret the records; saved with them.
 
@@ -53,6 +54,8 @@ def metadata(
     sampling_rate: Hz.
     label_sets: label set name -> label names, in the order of the vectors.
     cleaning: one paragraph: what was done to signals and reports.
+    label_mode: where labels and splits are from, for data sets that offer a
+      choice: `fixed` or `merl_compat`.
   """
   return tfds.core.MetadataDict(
     leads=list(LEADS),
@@ -60,4 +63,5 @@ def metadata(
     sampling_rate=sampling_rate,
     label_sets={k: list(v) for k, v in label_sets.items()},
     cleaning=cleaning,
+    **({"label_mode": label_mode} if label_mode else {}),
   )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import codec, records, rejects, schema, scp
+from data_builders import codec, records, rejects, schema, scp, tables
 
 _SECONDS = 10
 _SOURCE = "PTB-XL 1.0.3, https://physionet.org/content/ptb-xl/1.0.3/"
@@ -99,10 +98,12 @@ class Builder(records.RecordBuilder):
         raise UserError(
           f"no {name} in {manual_dir}; --manual_dir must be a copy of {_SOURCE}"
         )
-    check_statements(_read_csv(manual_dir / _STATEMENTS, _STATEMENT_COLUMNS))
+    check_statements(
+      tables.read(manual_dir / _STATEMENTS, _STATEMENT_COLUMNS, _SOURCE)
+    )
     jobs: dict[str, list[records.RecordJob]] = {s: [] for s in _SPLITS}
     columns = (*_DATABASE_COLUMNS, config.path_column)
-    for row in _read_csv(manual_dir / _DATABASE, columns):
+    for row in tables.read(manual_dir / _DATABASE, columns, _SOURCE):
       try:
         split, job = _parse_row(row, manual_dir, config.path_column)
       except rejects.BadMetadata as e:
@@ -185,19 +186,3 @@ def _parse_row(
     report=clean_report(row["report"]),
     labels=labels,
   )
-
-
-def _read_csv(
-  path: pathlib.Path, columns: Iterable[str]
-) -> list[dict[str, str]]:
-  """Rows of a table that must have `columns`."""
-  try:
-    with path.open(encoding="utf-8-sig", newline="") as f:
-      reader = csv.DictReader(f, restval="")
-      rows = list(reader)
-  except (UnicodeDecodeError, csv.Error) as e:
-    raise UserError(f"{path} is no table of {_SOURCE}: {e}") from e
-  for column in columns:
-    if column not in (reader.fieldnames or ()):
-      raise UserError(f"{path} has no column {column!r}; expected {_SOURCE}")
-  return rows

@@ -1,0 +1,1 @@
+"""Chapman-Shaoxing-Ningbo."""

@@ -1,0 +1,162 @@
+"""Splits of data sets that come without any: computed here, or published.
+
+`stratified` is iterative stratification (Sechidis, Tsoumakas and Vlahavas,
+ECML PKDD 2011), of patients instead of records and without chance: the order of
+a hash takes the place of random numbers, so that a split is a function of the
+records alone, whatever the order of their files.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cgdmer_jax.errors import UserError
+from data_builders import tables
+
+FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+
+def stratified(
+  ids: Sequence[str],
+  labels: np.ndarray,
+  groups: Sequence[str],
+  fractions: Mapping[str, float] = FRACTIONS,
+  seed: int = 0,
+) -> dict[str, str]:
+  """Splits records so that every label is shared out like the records.
+
+  The rarest label is dealt first, each of its groups to the split that lacks
+  most of that label. A label that a split then misses is moved there, one group
+  at a time and never the last one of a label, the largest splits first.
+
+  Args:
+    ids: unique ids of the records.
+    labels: 0 or 1 (records, labels); a row may be all zero.
+    groups: the patient of each record, empty if unknown. Records of a patient
+      stay together.
+    fractions: split -> its share; they sum to 1.
+    seed: another one gives another split.
+
+  Returns:
+    Id -> split.
+  """
+  keys = [
+    f"patient {group}" if group else f"record {record_id}"
+    for record_id, group in zip(ids, groups, strict=True)
+  ]
+  order = sorted(set(keys), key=lambda key: _digest(f"{seed} {key}"))
+  number = {key: i for i, key in enumerate(order)}
+  group_of = np.array([number[key] for key in keys], int)
+  # The records themselves count as the last and most frequent label.
+  counts = np.zeros((len(order), labels.shape[1] + 1), int)
+  np.add.at(counts, group_of, np.c_[labels, np.ones(len(ids), int)])
+  names = list(fractions)
+  shares = np.array([fractions[name] for name in names])
+  split_of = _deal(counts, shares)
+  _fill_gaps(counts > 0, split_of, shares)
+  return {
+    record_id: names[split_of[group]]
+    for record_id, group in zip(ids, group_of, strict=True)
+  }
+
+
+def _digest(text: str) -> bytes:
+  return hashlib.sha256(text.encode()).digest()
+
+
+def _deal(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+  """Split of each group, int (groups,).
+
+  Args:
+    counts: positive records, int (groups, labels); the last label is in all.
+    shares: float (splits,).
+  """
+  split_of = np.full(len(counts), -1)
+  wanted = shares[:, None] * counts.sum(axis=0)
+  while (left := split_of < 0).any():
+    positives = counts[left].sum(axis=0)
+    label = np.where(positives > 0, positives, np.inf).argmin()
+    for group in np.flatnonzero(left & (counts[:, label] > 0)):
+      # Of the splits that want the label most, the one with most room.
+      split = np.lexsort((wanted[:, -1], wanted[:, label]))[-1]
+      split_of[group] = split
+      wanted[split] -= counts[group]
+  return split_of
+
+
+def _fill_gaps(
+  has: np.ndarray, split_of: np.ndarray, shares: np.ndarray
+) -> None:
+  """Moves groups to splits without a positive of a label; edits `split_of`.
+
+  Args:
+    has: bool (groups, labels), the group has a record with the label.
+    split_of: int (groups,).
+    shares: float (splits,).
+  """
+  members = np.stack(
+    [has[split_of == s].sum(axis=0) for s in range(len(shares))]
+  )
+  for label in np.argsort(has.sum(axis=0), kind="stable"):
+    for split in np.argsort(-shares, kind="stable"):
+      if members[split, label]:
+        continue
+      spare = [
+        group
+        for group in np.flatnonzero(has[:, label])
+        if (members[split_of[group], has[group]] > 1).all()
+      ]
+      if spare:  # the one that disturbs the other labels least
+        group = min(spare, key=lambda g: has[g].sum())
+        members[split_of[group]] -= has[group]
+        members[split] += has[group]
+        split_of[group] = split
+
+
+def read_published(
+  folder: pathlib.Path,
+  files: Mapping[str, str],
+  id_column: str,
+  names: Sequence[str],
+  source: str,
+) -> dict[str, dict[str, np.ndarray]]:
+  """Reads splits and labels from published tables, by name.
+
+  Args:
+    folder: folder of the tables.
+    files: split -> file name.
+    id_column: column with the file of a record; its stem is the id.
+    names: label names, each the name of a column of 0 and 1.
+    source: where the tables are from, for error messages.
+
+  Returns:
+    Split -> id -> uint8 (labels,), order of `names`.
+
+  Raises:
+    UserError: a file or column is missing, a value is neither 0 nor 1, or a
+      record is listed twice.
+  """
+  found: dict[str, dict[str, np.ndarray]] = {}
+  for split, file_name in files.items():
+    rows = tables.read(folder / file_name, (id_column, *names), source)
+    ids = [pathlib.PurePosixPath(row[id_column]).stem for row in rows]
+    for name in names:
+      for row in rows:
+        if row[name] not in ("0", "1"):
+          raise UserError(
+            f"{folder / file_name}: {name} of {row[id_column]} is"
+            f" {row[name]!r}, expected 0 or 1"
+          )
+    for record_id, times in collections.Counter(ids).items():
+      if times > 1:
+        raise UserError(f"{folder / file_name} lists {record_id} twice")
+    found[split] = {
+      record_id: np.array([int(row[name]) for name in names], np.uint8)
+      for record_id, row in zip(ids, rows, strict=True)
+    }
+  return found
