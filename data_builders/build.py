@@ -126,6 +126,8 @@ def build(
       process builds the same data set.
   """
   cls, config = builder_class(dataset)
+  if splits_dir and not _takes_splits(cls.builder_configs[config]):
+    raise UserError(f"--splits_dir does not apply to {dataset}")
   if sizes:
     config = _resized(dataset, cls.builder_configs[config], sizes)
   recorded = issubclass(cls, records.RecordBuilder)
@@ -143,8 +145,6 @@ def build(
     else {}
   )
   if splits_dir:
-    if not _takes_splits(cls.builder_configs[config]):
-      raise UserError(f"--splits_dir does not apply to {dataset}")
     arguments["splits_dir"] = splits_dir
   with _staging(parent) as staging:
     builder = cls(config=config, data_dir=staging, **arguments)

@@ -4,7 +4,7 @@ PhysioNet publishes them as `A0001.mat` and `A0001.hea`, with the diagnoses in a
 comment of the header (`#Dx: 164889003,59118001`), without splits and patients.
 A config has one of two label modes:
 
-`fixed`: labels are what the files say, splits are computed (`splits.stratified`).
+`fixed`: labels are what the files say, splits are `splits.stratified`.
 `merl_compat`: labels and splits are those of the published split files of MERL
 (Liu et al., ICML 2024), their mistakes included, to compare with old tables.
 """
@@ -203,13 +203,12 @@ def _split(
 
 
 def find_records(
-  folder: pathlib.Path, suffix: str, pattern: re.Pattern[str]
+  folder: pathlib.Path, pattern: re.Pattern[str]
 ) -> dict[str, pathlib.Path]:
   """Finds the records of a corpus in a folder and the folders below it.
 
   Args:
     folder: may hold other corpora, too.
-    suffix: of the files to look for, for instance ".hea".
     pattern: of the ids of the corpus.
 
   Returns:
@@ -219,8 +218,8 @@ def find_records(
     UserError: a record is there twice.
   """
   found: dict[str, pathlib.Path] = {}
-  for path in sorted(folder.rglob(f"*{suffix}")):
-    if pattern.fullmatch(path.stem):
+  for path in sorted(folder.rglob("*")):
+    if path.suffix in (".hea", ".mat") and pattern.fullmatch(path.stem):
       other = found.setdefault(path.stem, path.with_suffix(""))
       if other != path.with_suffix(""):
         raise UserError(
@@ -241,16 +240,19 @@ def read_dx(path: pathlib.Path) -> tuple[str, ...]:
     from before May 2020.
 
   Raises:
-    rejects.BadMetadata: the header has no diagnosis.
+    rejects.Rejected: there is no header, or no diagnosis in it.
   """
+  header = path.with_suffix(".hea")
+  if not header.is_file():
+    raise rejects.MissingFile(header.name)
   try:
-    text = path.with_suffix(".hea").read_text("utf-8", errors="replace")
+    text = header.read_text("utf-8", errors="replace")
   except OSError as e:
-    raise rejects.Unreadable(f"{path.name}.hea: {e}") from e
+    raise rejects.Unreadable(f"{header.name}: {e}") from e
   match = _DX.search(text)
   codes = [code.strip() for code in match[1].split(",")] if match else []
   if not any(codes):
-    raise rejects.BadMetadata(f"no diagnosis (#Dx) in {path.name}.hea")
+    raise rejects.BadMetadata(f"no diagnosis (#Dx) in {header.name}")
   return tuple(filter(None, codes))
 
 

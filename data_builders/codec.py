@@ -1,8 +1,9 @@
 """From the voltages of a recording to the int16 microvolts of a record.
 
 The order of the steps is part of the format: crop, repair gaps within their
-lead, drop leads without signal, resample, round, pad. Gaps are repaired before the
-resampling filter sees them, because one NaN would spread over its whole length.
+lead, drop leads without signal, resample, round, pad. Gaps are repaired before
+the resampling filter sees them, because one NaN would spread over its whole
+length.
 """
 
 from __future__ import annotations

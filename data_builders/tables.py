@@ -27,7 +27,7 @@ def read(
     with path.open(encoding="utf-8-sig", newline="") as f:
       lines = itertools.dropwhile(lambda line: not line.strip(), f)
       reader = csv.DictReader(lines, restval="")
-      rows = list(reader)
+      names, rows = reader.fieldnames or (), list(reader)
   except FileNotFoundError:
     raise UserError(
       f"no {path.name} in {path.parent}; expected {source}"
@@ -35,6 +35,6 @@ def read(
   except (UnicodeDecodeError, csv.Error) as e:
     raise UserError(f"{path} is no table of {source}: {e}") from e
   for column in columns:
-    if column not in (reader.fieldnames or ()):
+    if column not in names:
       raise UserError(f"{path} has no column {column!r}; expected {source}")
   return rows

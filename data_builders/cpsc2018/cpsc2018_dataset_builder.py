@@ -102,7 +102,7 @@ class Builder(cinc.CincBuilder):
     return read
 
   def _find_files(self, manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    files = cinc.find_records(manual_dir, ".mat", _RECORD)
+    files = cinc.find_records(manual_dir, _RECORD)
     if not files:
       raise UserError(
         f"no A0001.mat in {manual_dir}; --manual_dir must be {_SOURCE}"
@@ -147,9 +147,8 @@ def labels(codes: Iterable[str]) -> np.ndarray:
       to three of the nine diagnoses, so the copy is another data set's.
   """
   codes = tuple(codes)
-  unknown = [code for code in codes if code not in _NAMES]
-  if unknown or not codes:
-    raise rejects.BadMetadata(f"unknown diagnosis {unknown}")
+  if not codes or any(code not in _NAMES for code in codes):
+    raise rejects.BadMetadata(f"diagnoses {', '.join(codes) or 'none'}")
   return cinc.multi_hot((_NAMES[code] for code in codes), LABEL_NAMES)
 
 

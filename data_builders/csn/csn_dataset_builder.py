@@ -97,7 +97,7 @@ class Builder(cinc.CincBuilder):
     return codec.SignalSpec(rate, _SECONDS * rate, source_rate=_SOURCE_RATE)
 
   def _find_files(self, manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    files = cinc.find_records(manual_dir, ".hea", _RECORD)
+    files = cinc.find_records(manual_dir, _RECORD)
     if not files:
       raise UserError(
         f"no JS00001.hea in {manual_dir}; --manual_dir must be {_SOURCE}"
