@@ -191,27 +191,30 @@ def test_short_recordings_are_followed_by_zeros(rate, config, length, tmp_path):
     assert np.abs(ecg[:, :kept] - truth)[:, 20:-20].max() < 20
 
 
-def test_recordings_under_five_seconds_are_rejected(source, tmp_path):
+def test_unusable_recordings_are_rejected(source, tmp_path):
   folder = tmp_path / "source"
   folder.mkdir()
   write_original(source, folder)
-  write_reference(
-    folder / "REFERENCE.csv", {p.stem: {"2"} for p in source.glob("*.hea")}
-  )
+  ids = [path.stem for path in source.glob("*.hea")]
+  write_reference(folder / "REFERENCE.csv", {i: {"2"} for i in ids})
+  arguments = {"manual_dir": folder, "data_dir": tmp_path, "max_rejected": 0.5}
+  build.build("cpsc2018/100hz", **arguments)
+  _, members = read_built("100hz", tmp_path)
+  short, damaged, narrow, absent = sorted(members["train"])[:4]
   data = np.random.default_rng(0).normal(0, 0.5, (12, 2499))
-  scipy.io.savemat(folder / "A0001.mat", {"ECG": {"data": data}})
-  (folder / "A0003.mat").write_bytes(b"no MATLAB file")
-  scipy.io.savemat(folder / "A0005.mat", {"ECG": {"data": data[:8]}})
-  (folder / "A0007.mat").unlink()
-  final = build.build(
-    "cpsc2018/100hz", manual_dir=folder, data_dir=tmp_path, max_rejected=0.4
-  )
+  scipy.io.savemat(folder / f"{short}.mat", {"ECG": {"data": data}})
+  (folder / f"{damaged}.mat").write_bytes(b"no MATLAB file")
+  scipy.io.savemat(folder / f"{narrow}.mat", {"ECG": {"data": data[:8]}})
+  (folder / f"{absent}.mat").unlink()
+  scipy.io.savemat(folder / "A9999.mat", {"ECG": {"data": data}})
+  final = build.build("cpsc2018/100hz", overwrite=True, **arguments)
   lines = (final / "rejected.jsonl").read_text().splitlines()
   assert {r["id"]: r["reason"] for r in map(json.loads, lines)} == {
-    "A0001": "wrong_length",
-    "A0003": "unreadable",
-    "A0005": "unreadable",
-    "A0007": "missing_file",
+    short: "wrong_length",
+    damaged: "unreadable",
+    narrow: "unreadable",
+    absent: "missing_file",
+    "A9999": "bad_metadata",
   }
 
 
@@ -249,7 +252,7 @@ def test_splits_do_not_depend_on_folders(built, source, tmp_path):
     folder = tmp_path / "all" / "cpsc_2018" / f"g{i // 5}"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, folder / path.name)
-  # Header and signal of a record may not be torn apart.
+  # A header and its signal lie in one folder.
   for header in (tmp_path / "all").rglob("*.hea"):
     signal = next((tmp_path / "all").rglob(f"{header.stem}.mat"))
     signal.rename(header.with_suffix(".mat"))
@@ -303,7 +306,7 @@ def test_fixed_splits_of_the_whole_corpus(reference):
   found = np.array([found[i] for i in ids])
   for split, share in splits.FRACTIONS.items():
     chosen = found == split
-    assert abs(chosen.mean() - share) < 0.001
+    assert abs(chosen.mean() - share) < 0.002
     expected = share * labels.sum(axis=0)
     assert np.abs(labels[chosen].sum(axis=0) - expected).max() < 3
 
