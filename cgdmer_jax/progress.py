@@ -29,6 +29,7 @@ class Progress:
     start_step: int = 0,
     batch_size: int = 1,
     *,
+    unit: str = "step",
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
@@ -38,12 +39,14 @@ class Progress:
       total_steps: steps of the whole run.
       start_step: steps already made.
       batch_size: examples in a step, over all processes.
+      unit: what a step is called.
       stream: where to write; standard error by default.
       clock: seconds, for tests.
     """
     self._total = total_steps
     self._step = start_step
     self._batch_size = batch_size
+    self._unit = unit
     self._stream = stream or sys.stderr
     self._clock = clock
     self._times = collections.deque()  # (seconds, step), oldest first
@@ -80,7 +83,7 @@ class Progress:
       )
     elif self._line_is_due(now):
       self._last_line = now
-      parts = (f"step {step}/{self._total}", self._terms, self._pace())
+      parts = (f"{self._unit} {step}/{self._total}", self._terms, self._pace())
       line = "  ".join(p for p in parts if p)
       print(line, file=self._stream, flush=True)
 

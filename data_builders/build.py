@@ -2,7 +2,8 @@
 
 A data set is built in a staging folder beside its final one and moved there
 when it is complete, so that a name always means a whole data set: a failed or
-killed build leaves the name as it was. The next build clears the remains.
+killed build leaves the name as it was. The next build goes on from the shards
+that a killed one had finished.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
@@ -57,6 +58,17 @@ _SIZES = {
   )
   for split in ("train", "validation", "test")
 }
+_BEAM_RUNNER = flags.DEFINE_string(
+  "beam_runner",
+  None,
+  "Build with Apache Beam instead of --num_workers processes: DirectRunner,"
+  " DataflowRunner, FlinkRunner.",
+)
+_BEAM_OPTIONS = flags.DEFINE_list(
+  "beam_options",
+  [],
+  "Options of the Beam pipeline, for instance direct_num_workers=4.",
+)
 _OVERWRITE = flags.DEFINE_bool(
   "overwrite", False, "Replace the data set if it is already built."
 )
@@ -69,7 +81,7 @@ def dataset_names() -> list[str]:
   return sorted(f.parent.name for f in files)
 
 
-def builder_class(dataset: str) -> tuple[type[tfds.core.DatasetBuilder], str]:
+def builder_class(dataset: str) -> tuple[type[records.ShardedBuilder], str]:
   """Finds a builder.
 
   Args:
@@ -103,6 +115,8 @@ def build(
   max_rejected: float = 0.01,
   num_workers: int = 1,
   sizes: Mapping[str, int] | None = None,
+  beam_runner: str | None = None,
+  beam_options: Sequence[str] = (),
   overwrite: bool = False,
 ) -> pathlib.Path:
   """Builds a data set unless it exists.
@@ -116,6 +130,9 @@ def build(
     num_workers: processes that read or simulate records.
     sizes: split name -> records, for simulated data sets; the config is then
       named after them, for instance `demo_train100`.
+    beam_runner: name of an Apache Beam runner that takes the place of the
+      processes; None: no Beam.
+    beam_options: of its pipeline, `name=value` or `name`.
     overwrite: build again and replace the existing data set at the end.
 
   Returns:
@@ -128,6 +145,8 @@ def build(
   cls, config = builder_class(dataset)
   if splits_dir and not _takes_splits(cls.builder_configs[config]):
     raise UserError(f"--splits_dir does not apply to {dataset}")
+  if beam_options and not beam_runner:
+    raise UserError("--beam_options needs --beam_runner")
   if sizes:
     config = _resized(dataset, cls.builder_configs[config], sizes)
   recorded = issubclass(cls, records.RecordBuilder)
@@ -139,29 +158,28 @@ def build(
     return final
   if recorded:
     _check_manual_dir(cls, manual_dir)
-  arguments = (
-    {"max_rejected": max_rejected, "num_workers": num_workers}
-    if recorded
-    else {}
-  )
+  arguments = {"max_rejected": max_rejected, "num_workers": num_workers}
   if splits_dir:
     arguments["splits_dir"] = splits_dir
   with _staging(parent) as staging:
     builder = cls(config=config, data_dir=staging, **arguments)
-    if hasattr(builder.builder_config, "num_workers"):  # simulated data sets
-      builder.builder_config.num_workers = num_workers
     try:
       # What TFDS prints would name the staging folder as the result.
       with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(
           file_format="array_record",
           download_config=tfds.download.DownloadConfig(
-            manual_dir=manual_dir, try_download_gcs=False
+            manual_dir=manual_dir,
+            try_download_gcs=False,
+            beam_runner=beam_runner,
+            beam_options=[f"--{option}" for option in beam_options],
           ),
         )
     except rejects.TooManyRejected as e:
       listing = parent / rejects.FILE_NAME
       builder.rejects.write(listing)
+      # What was read may have to be mended, so none of it is kept.
+      shutil.rmtree(staging)
       raise UserError(f"{e}; they are listed in {listing}") from None
     _publish(pathlib.Path(builder.data_dir), final)
   _summarise(builder, final)
@@ -205,9 +223,10 @@ def _check_manual_dir(
 
 @contextlib.contextmanager
 def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
-  """An empty folder on the file system of `parent`, removed at the end.
+  """A folder on the file system of `parent`, removed after success.
 
-  Its lock tells a build that runs from the remains of one that was killed.
+  After a failure it stays if it holds finished shards. Its lock tells a build
+  that runs from the remains of one that was killed.
   """
   parent.mkdir(parents=True, exist_ok=True)
   with (parent / ".lock").open("w") as lock:
@@ -216,13 +235,16 @@ def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     except BlockingIOError:
       raise UserError(f"another process is building {parent}") from None
     staging = parent / _STAGING
-    if staging.exists():
-      shutil.rmtree(staging)
-    staging.mkdir()
+    staging.mkdir(exist_ok=True)
+    for remains in staging.glob("*/*/incomplete.*"):  # of TFDS
+      shutil.rmtree(remains)
     try:
       yield staging
-    finally:
-      shutil.rmtree(staging)
+    except BaseException:
+      if not any(staging.rglob("*.json")):
+        shutil.rmtree(staging, ignore_errors=True)
+      raise
+    shutil.rmtree(staging)
 
 
 def _publish(built: pathlib.Path, final: pathlib.Path) -> None:
@@ -233,12 +255,14 @@ def _publish(built: pathlib.Path, final: pathlib.Path) -> None:
   (final.parent / rejects.FILE_NAME).unlink(missing_ok=True)
 
 
-def _summarise(builder: tfds.core.DatasetBuilder, final: pathlib.Path) -> None:
+def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
   sizes = ", ".join(
     f"{name} {split.num_examples}"
     for name, split in builder.info.splits.items()
   )
   print(f"built {final}: {sizes}")
+  if builder.num_resumed:
+    print(f"{builder.num_resumed} shards were of a build that had been stopped")
   if isinstance(builder, records.RecordBuilder):
     found = builder.rejects
     print(
@@ -269,13 +293,18 @@ def main(argv: list[str]) -> None:
         for split, flag in _SIZES.items()
         if flag.value is not None
       },
+      beam_runner=_BEAM_RUNNER.value,
+      beam_options=_BEAM_OPTIONS.value,
       overwrite=_OVERWRITE.value,
     )
   except UserError as e:
     print(f"error: {e}", file=sys.stderr)
     sys.exit(2)
   except KeyboardInterrupt:
-    print("interrupted: nothing was built", file=sys.stderr)
+    print(
+      "interrupted: the same command goes on from the finished shards",
+      file=sys.stderr,
+    )
     sys.exit(130)
 
 

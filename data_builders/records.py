@@ -1,33 +1,38 @@
-"""What the builders of recorded data sets share.
+"""What all builders share, and what those of recorded data sets share.
 
-A builder lists the records of its corpus as `RecordJob`s; reading, encoding,
-rejecting and writing them is done here, in several processes and with the same
-result for any number of them.
+A builder lists the records of its corpus as jobs and names the function that
+makes a record of a job; dividing them into shards, writing these in several
+processes, rejecting and going on after a stop is done here, with the same bytes
+for any number of processes.
 """
 
 from __future__ import annotations
 
 import abc
-import collections
-import concurrent.futures
 import dataclasses
-import itertools
-import multiprocessing
-import os
+import functools
+import math
 import pathlib
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import dataset_builder
 
+from cgdmer_jax import progress
 from cgdmer_jax.errors import UserError
-from data_builders import codec, example_writer, rejects, wfdb_io
+from data_builders import (
+  beam_pipeline,
+  codec,
+  processes,
+  rejects,
+  shards,
+  wfdb_io,
+)
 
-_CHUNK = 16  # records a task; two tasks a worker wait, so memory stays bounded
-_JOBS_PER_WORKER = 500  # a worker starts in seconds and reads 1000 records/s
+_JOBS_PER_WORKER = 500  # a worker starts in seconds and does 500 records/s
 
 Reader = Callable[[pathlib.Path], codec.Recording]  # raises rejects.Rejected
 
@@ -51,94 +56,31 @@ class RecordJob:
   labels: Mapping[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-  """The signal of a record: int16 (12, T) microvolt and bool (12,)."""
-
-  ecg: np.ndarray
-  lead_valid: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Rejection:
-  """Why a record cannot be used."""
-
-  reason: str
-  detail: str
-
-
-def decode(
-  path: pathlib.Path, spec: codec.SignalSpec, read: Reader = wfdb_io.read
-) -> Decoded | Rejection:
+def make_record(
+  job: RecordJob, spec: codec.SignalSpec, read: Reader = wfdb_io.read
+) -> dict[str, Any] | rejects.Rejection:
   """Reads and encodes one record.
 
   Args:
-    path: its files without suffix.
+    job: the record.
     spec: rate and length of the records.
     read: reads the files.
+
+  Returns:
+    The fields of `schema.features`, or why there are none.
   """
   try:
-    return Decoded(*codec.encode(read(path), spec))
+    ecg, lead_valid = codec.encode(read(job.path), spec)
   except rejects.Rejected as e:
-    return Rejection(e.reason, str(e))
-
-
-def decode_all(
-  paths: Iterable[pathlib.Path],
-  spec: codec.SignalSpec,
-  num_workers: int,
-  read: Reader = wfdb_io.read,
-) -> Iterator[Decoded | Rejection]:
-  """Decodes records in `num_workers` processes, in the order of `paths`.
-
-  One worker decodes in this process. Otherwise processes are spawned, not
-  forked, since this one may have threads; so `read` is a function of a module.
-  """
-  if num_workers <= 1:
-    for path in paths:
-      yield decode(path, spec, read)
-    return
-  executor = concurrent.futures.ProcessPoolExecutor(
-    num_workers,
-    mp_context=multiprocessing.get_context("spawn"),
-    initializer=_start_worker,
-  )
-  paths = iter(paths)
-  pending: collections.deque[concurrent.futures.Future] = collections.deque()
-  try:
-    while True:
-      while len(pending) < 2 * num_workers:
-        chunk = list(itertools.islice(paths, _CHUNK))
-        if not chunk:
-          break
-        pending.append(executor.submit(_decode_chunk, chunk, spec, read))
-      if not pending:
-        return
-      yield from pending.popleft().result()
-  except concurrent.futures.process.BrokenProcessPool:
-    raise UserError(
-      f"one of {num_workers} reading processes died, perhaps for lack of"
-      " memory; try fewer with --num_workers"
-    ) from None
-  finally:
-    executor.shutdown(cancel_futures=True)
-
-
-def _decode_chunk(
-  paths: Sequence[pathlib.Path], spec: codec.SignalSpec, read: Reader
-) -> list[Decoded | Rejection]:
-  return [decode(path, spec, read) for path in paths]
-
-
-def _start_worker() -> None:
-  """Lets the parent alone decide when this worker ends."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
-
-  def end_with_parent() -> None:  # or it would wait for tasks for ever
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-  threading.Thread(target=end_with_parent, daemon=True).start()
+    return rejects.Rejection(job.id, e.reason, str(e))
+  return {
+    "id": job.id,
+    "subject_id": job.subject_id,
+    "ecg": ecg,
+    "lead_valid": lead_valid,
+    "report": job.report,
+    "labels": dict(job.labels),
+  }
 
 
 def check_jobs(jobs: Mapping[str, Sequence[RecordJob]]) -> None:
@@ -167,14 +109,16 @@ def check_jobs(jobs: Mapping[str, Sequence[RecordJob]]) -> None:
         )
 
 
-class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Base of the builders of recorded data sets.
+class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
+  """Base of all builders: writes a data set shard by shard.
 
-  A subclass defines `_info`, `_signal_spec` and `_list_jobs`, and documents in
-  `MANUAL_DOWNLOAD_INSTRUCTIONS` where its files come from.
+  A subclass defines `_info`, `_split_jobs` and `_make`. The writer of TFDS is
+  not used: it keeps up to a gigabyte of records in memory, writes them in one
+  process, and cannot go on after a stop.
 
   Attributes:
-    rejects: records that could not be used; written beside the data set.
+    rejects: records that could not be used.
+    num_resumed: shards that an earlier, stopped build had finished.
   """
 
   def __init__(
@@ -184,13 +128,117 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Args:
       max_rejected: largest share of records that may be rejected, 0..1.
-      num_workers: processes that read records, at most; fewer read a split
+      num_workers: processes that make records, at most; fewer for a data set
         that is not worth them.
-      **kwargs: arguments of `tfds.core.GeneratorBasedBuilder`.
+      **kwargs: arguments of `tfds.core.DatasetBuilder`.
     """
     super().__init__(**kwargs)
     self.rejects = rejects.Rejects(max_rejected)
+    self.num_resumed = 0
     self._num_workers = num_workers
+
+  @abc.abstractmethod
+  def _split_jobs(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> Mapping[str, Sequence[Any]]:
+    """Lists the records by split; adds unusable rows to `self.rejects`.
+
+    A job is anything that can be pickled and written as JSON (arrays, paths and
+    dataclasses may be in it).
+    """
+
+  @abc.abstractmethod
+  def _make(self) -> Callable[[Any], Mapping[str, Any] | rejects.Rejection]:
+    """The function that makes the fields of a record from its job.
+
+    It can be pickled, and depends on the job alone.
+    """
+
+  def _download_and_prepare(self, dl_manager, download_config=None):
+    jobs = self._split_jobs(dl_manager)
+    self.rejects.seen = self.rejects.counts.total()
+    self.rejects.total = self.rejects.seen + sum(map(len, jobs.values()))
+    self.rejects.check()
+    record_bytes = 2 * math.prod(self.info.features["ecg"].shape)
+    # Beside the folder that TFDS removes when it fails.
+    folder = pathlib.Path(self.data_path).parent / f"shards_{self.version}"
+    plan = {
+      split: shards.divide(members, record_bytes, folder, split)
+      for split, members in jobs.items()
+    }
+    # Nothing is moved before everything is finished: a stopped build goes on.
+    results = self._results(
+      [shard for members in plan.values() for shard in members],
+      download_config,
+    )
+    outcomes = {
+      k: [next(results) for _ in members] for k, members in plan.items()
+    }
+    splits = [self._publish(k, plan[k], outcomes[k]) for k in plan]
+    self.info.set_splits(tfds.core.SplitDict(splits))
+    shutil.rmtree(folder)
+
+  def _results(
+    self,
+    plan: Sequence[shards.Shard],
+    download_config: tfds.download.DownloadConfig | None,
+  ) -> Iterator[shards.Outcome]:
+    """Writes the shards; yields their outcomes in order and counts them."""
+    write = shards.Writer(self._make(), self.info.features)
+    if download_config and download_config.beam_runner:
+      outcomes = beam_pipeline.run(
+        write, plan, download_config.beam_runner, download_config.beam_options
+      )
+    else:
+      num_jobs = sum(len(shard.jobs) for shard in plan)
+      num_workers = min(self._num_workers, num_jobs // _JOBS_PER_WORKER)
+      outcomes = processes.run(write, plan, num_workers)
+    with progress.Progress(self.rejects.total, unit="record") as bar:
+      for shard, outcome in zip(plan, outcomes, strict=True):
+        self.num_resumed += outcome.resumed
+        self.rejects.seen += len(shard.jobs)
+        self.rejects.extend(outcome.rejected)
+        self.rejects.check()
+        bar.update(self.rejects.seen)
+        yield outcome
+
+  def _publish(
+    self,
+    split: str,
+    members: Sequence[shards.Shard],
+    outcomes: Sequence[shards.Outcome],
+  ) -> tfds.core.SplitInfo:
+    """Moves the shards of a split that are not empty into the data set."""
+    filled = [
+      (shard, outcome)
+      for shard, outcome in zip(members, outcomes, strict=True)
+      if outcome.num_examples
+    ]
+    if not filled:
+      raise rejects.TooManyRejected(
+        f"all {sum(len(shard.jobs) for shard in members)} records of the split"
+        f" {split!r} cannot be used ({self.rejects.summary()})"
+      )
+    template = self._get_filename_template(split)
+    for k, (shard, _) in enumerate(filled):
+      shard.path.rename(
+        template.sharded_filepath(shard_index=k, num_shards=len(filled))
+      )
+    return tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=[outcome.num_examples for _, outcome in filled],
+      num_bytes=sum(outcome.num_bytes for _, outcome in filled),
+      filename_template=template,
+    )
+
+
+class RecordBuilder(ShardedBuilder, skip_registration=True):
+  """Base of the builders of recorded data sets.
+
+  A subclass defines `_info`, `_signal_spec` and `_list_jobs`, and documents
+  in `MANUAL_DOWNLOAD_INSTRUCTIONS` where its files come from. Its rejected
+  records are listed beside the data set.
+  """
 
   @abc.abstractmethod
   def _signal_spec(self) -> codec.SignalSpec:
@@ -201,53 +249,22 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return wfdb_io.read
 
   @abc.abstractmethod
-  def _list_jobs(self, manual_dir: pathlib.Path) -> dict[str, list[RecordJob]]:
+  def _list_jobs(self, source_dir: pathlib.Path) -> dict[str, list[RecordJob]]:
     """Lists the records by split; adds unusable rows to `self.rejects`.
 
     Raises:
-      UserError: `manual_dir` is not the data set.
+      UserError: `source_dir` is not the data set.
     """
 
-  def _split_generators(self, dl_manager):
+  def _split_jobs(self, dl_manager):
     jobs = self._list_jobs(pathlib.Path(dl_manager.manual_dir))
-    self.rejects.seen = self.rejects.counts.total()
-    self.rejects.total = self.rejects.seen + sum(map(len, jobs.values()))
-    self.rejects.check()
     check_jobs(jobs)
-    return {k: self._generate_examples(v) for k, v in jobs.items()}
+    return jobs
 
-  def _generate_examples(self, jobs: Sequence[RecordJob]):
-    spec = self._signal_spec()
-    num_workers = min(self._num_workers, len(jobs) // _JOBS_PER_WORKER)
-    paths = [job.path for job in jobs]
-    results = decode_all(paths, spec, num_workers, self._reader())
-    written = 0
-    for job, result in zip(jobs, results, strict=True):
-      self.rejects.seen += 1
-      if isinstance(result, Rejection):
-        self.rejects.add(job.id, result.reason, result.detail)
-        self.rejects.check()
-        continue
-      written += 1
-      yield (
-        job.id,
-        {
-          "id": job.id,
-          "subject_id": job.subject_id,
-          "ecg": result.ecg,
-          "lead_valid": result.lead_valid,
-          "report": job.report,
-          "labels": dict(job.labels),
-        },
-      )
-    if not written:
-      raise rejects.TooManyRejected(
-        f"all {len(jobs)} records of a split cannot be used"
-        f" ({self.rejects.summary()})"
-      )
-
-  def _example_writer(self):
-    return example_writer.DeterministicWriter(self.info.file_format)
+  def _make(self):
+    return functools.partial(
+      make_record, spec=self._signal_spec(), read=self._reader()
+    )
 
   def _post_download_and_prepare_hook(self) -> None:
     self.rejects.write(pathlib.Path(self.data_dir) / rejects.FILE_NAME)

@@ -7,8 +7,10 @@ counted under the reason of its exception class and listed by `Rejects`.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import pathlib
+from collections.abc import Iterable
 
 from cgdmer_jax.errors import UserError
 
@@ -99,6 +101,21 @@ class BadMetadata(Rejected):
   reason = "bad_metadata"
 
 
+@dataclasses.dataclass(frozen=True)
+class Rejection:
+  """A record that cannot be used.
+
+  Attributes:
+    id: of the record.
+    reason: slug of the exception class.
+    detail: for people.
+  """
+
+  id: str
+  reason: str
+  detail: str
+
+
 class TooManyRejected(UserError):
   """More records were rejected than the user allows."""
 
@@ -122,18 +139,23 @@ class Rejects:
     self.seen = 0
     self.counts: collections.Counter[str] = collections.Counter()
     self._max_fraction = max_fraction
-    self._entries: list[dict[str, str]] = []
+    self._entries: list[Rejection] = []
 
   def add(self, record_id: str, reason: str, detail: str) -> None:
     """Adds a record."""
-    self.counts[reason] += 1
-    self._entries.append({"id": record_id, "reason": reason, "detail": detail})
+    self.extend([Rejection(record_id, reason, detail)])
+
+  def extend(self, rejected: Iterable[Rejection]) -> None:
+    """Adds records."""
+    for rejection in rejected:
+      self.counts[rejection.reason] += 1
+      self._entries.append(rejection)
 
   def check(self) -> None:
     """Raises `TooManyRejected` as soon as the limit cannot be kept any more.
 
-    Cheap, to be called after every record: a corpus of a million records in a
-    wrong folder should fail after seconds.
+    To be called after every shard: a corpus of a million records in a wrong
+    folder should fail after seconds.
     """
     if len(self._entries) <= self._max_fraction * self.total:
       return
@@ -150,5 +172,7 @@ class Rejects:
 
   def write(self, path: pathlib.Path) -> None:
     """Writes one JSON object a line: id, reason, detail."""
-    lines = [json.dumps(e, ensure_ascii=False) + "\n" for e in self._entries]
+    lines = [
+      json.dumps(vars(e), ensure_ascii=False) + "\n" for e in self._entries
+    ]
     path.write_text("".join(lines), encoding="utf-8")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import functools
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import schema, scp
-from data_builders.synthetic_ecg import rhythm, workers
+from data_builders import records, schema, scp
+from data_builders.synthetic_ecg import rhythm, simulator
 
 # Each split counts its records from a number of its own, far from the others:
 # splits never share a patient, and a longer split extends a shorter one.
@@ -35,8 +36,6 @@ class Config(tfds.core.BuilderConfig):
     num_test: records in the split.
     sampling_rate: Hz.
     seed: of the population; another seed gives other patients.
-    num_workers: processes that simulate; 0: one for each core. The records
-      do not depend on it.
   """
 
   num_train: int = 24_000
@@ -44,14 +43,13 @@ class Config(tfds.core.BuilderConfig):
   num_test: int = 2_000
   sampling_rate: int = 100
   seed: int = 0
-  num_workers: int = 0
 
 
 _TINY = {"num_train": 256, "num_validation": 64, "num_test": 64}
 _LARGE = {"num_train": 400_000, "num_validation": 4_000, "num_test": 8_000}
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(records.ShardedBuilder):
   """TFDS builder of `synthetic_ecg`."""
 
   VERSION = tfds.core.Version("1.0.0")
@@ -73,25 +71,28 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         int(rhythm.SECONDS * config.sampling_rate), scp.LABEL_SETS
       ),
       metadata=schema.metadata(config.sampling_rate, scp.LABEL_SETS, _CLEANING),
-      # Records are independent and the reader shuffles: nothing to gain here.
-      disable_shuffling=True,
     )
 
-  def _split_generators(self, dl_manager):
+  def _split_jobs(self, dl_manager):
     del dl_manager  # nothing is downloaded
     config = self.builder_config
+    sizes = {
+      "train": config.num_train,
+      "validation": config.num_validation,
+      "test": config.num_test,
+    }
     return {
-      "train": self._generate_examples("train", config.num_train),
-      "validation": self._generate_examples(
-        "validation", config.num_validation
-      ),
-      "test": self._generate_examples("test", config.num_test),
+      split: range(FIRST_INDEX[split], FIRST_INDEX[split] + number)
+      for split, number in sizes.items()
     }
 
-  def _generate_examples(self, split: str, number: int):
-    config = self.builder_config
-    records = workers.records(
-      config.seed, FIRST_INDEX[split], number, config.sampling_rate,
-      config.num_workers or os.cpu_count() or 1,
-    )  # fmt: skip
-    yield from enumerate(records)
+  def _make(self):
+    return functools.partial(
+      _simulate,
+      seed=self.builder_config.seed,
+      sampling_rate=self.builder_config.sampling_rate,
+    )
+
+
+def _simulate(index: int, seed: int, sampling_rate: int) -> dict[str, Any]:
+  return simulator.record(seed, index, sampling_rate)

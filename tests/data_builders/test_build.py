@@ -2,7 +2,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from cgdmer_jax import paths
 from cgdmer_jax.errors import UserError
-from data_builders import build, records, schema, scp
+from data_builders import build, records, schema, scp, shards
 
 ROOT = build.__file__.rsplit(os.sep, 2)[0]
 
@@ -200,7 +199,7 @@ def test_too_many_rejected_leaves_nothing(own_corpus, tmp_path, num_workers):
 def test_split_without_usable_records(own_corpus, tmp_path):
   for path in own_corpus.rglob("*.dat"):
     path.unlink()
-  with pytest.raises(UserError, match="all 48 records.*missing_file 48"):
+  with pytest.raises(UserError, match="all 48 records.*missing_file 60"):
     _build(own_corpus, tmp_path / "data", max_rejected=1.0)
 
 
@@ -216,66 +215,80 @@ def test_failed_overwrite_keeps_the_old_data_set(own_corpus, tmp_path):
   assert sorted(p.name for p in final.parent.iterdir()) == [".lock", "1.0.0"]
 
 
-def test_any_exception_leaves_nothing(corpus, tmp_path, monkeypatch):
+def test_failure_at_the_end_leaves_no_data_set(corpus, tmp_path, monkeypatch):
   def fail(*_):
     raise RuntimeError("disk full")
 
-  monkeypatch.setattr(build, "_publish", fail)
-  with pytest.raises(RuntimeError, match="disk full"):
-    _build(corpus, tmp_path)
-  assert _remains(tmp_path) == set()
-
-
-def test_killed_build_leaves_no_data_set(corpus, tmp_path):
-  """SIGKILL in the middle, then a second build that clears the remains."""
-  process = subprocess.Popen(
-    _command(
-      "--dataset=ptb_xl/100hz",
-      f"--manual_dir={corpus}",
-      f"--data_dir={tmp_path}",
-      "--num_workers=2",
-    ),
-    cwd=ROOT,
-    stderr=subprocess.DEVNULL,
-  )
-  staging = tmp_path / "ptb_xl" / "100hz" / "incomplete"
-  deadline = time.monotonic() + 60
-  while not list(staging.rglob("incomplete.*")):
-    assert time.monotonic() < deadline and process.poll() is None
-    time.sleep(0.002)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  assert staging.exists()
+  with monkeypatch.context() as m:
+    m.setattr(build, "_publish", fail)
+    with pytest.raises(RuntimeError, match="disk full"):
+      _build(corpus, tmp_path)
   assert not (tmp_path / "ptb_xl" / "100hz" / "1.0.0").exists()
   final = _build(corpus, tmp_path)
-  assert sum(map(len, _read(final).values())) == 60
-  assert not staging.exists()
+  assert sorted(p.name for p in final.parent.iterdir()) == [".lock", "1.0.0"]
 
 
-def test_workers_end_with_a_killed_parent(corpus):
-  code = """
-import itertools, multiprocessing, pathlib, sys
-from data_builders import codec, records
+SLOW_BUILD = """
+import sys, time
+from data_builders import build, codec, records, shards
+
+records._JOBS_PER_WORKER = 8
+shards.SHARD_BYTES = 5 * 24_000
+encode = codec.encode
+
+def slow(*args):
+  time.sleep(0.02)
+  return encode(*args)
+
+codec.encode = slow
+
 if __name__ == "__main__":
-  path = pathlib.Path(sys.argv[1]) / "records100/00000/00002_lr"
-  spec = codec.SignalSpec(100, 1000)
-  for result in records.decode_all(itertools.repeat(path), spec, 2):
-    print(*[p.pid for p in multiprocessing.active_children()], flush=True)
-"""
-  process = subprocess.Popen(
-    [sys.executable, "-c", code, str(corpus)],
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    text=True,
+  build.build(
+    "ptb_xl/100hz", manual_dir=sys.argv[1], data_dir=sys.argv[2],
+    num_workers=int(sys.argv[3]),
   )
-  workers = process.stdout.readline().split()
+"""
+
+
+@pytest.mark.parametrize(("num_workers", "num_finished"), [(1, 5), (2, 3)])
+def test_killed_build_goes_on(
+  corpus, tmp_path, monkeypatch, capsys, num_workers, num_finished
+):
+  """SIGKILL, then the same command: the bytes of an undisturbed build."""
+  monkeypatch.setattr(shards, "SHARD_BYTES", 5 * 24_000)
+  whole = _build(corpus, tmp_path / "whole")
+  script = tmp_path / "slow.py"
+  script.write_text(SLOW_BUILD)
+  folder = tmp_path / "ptb_xl" / "100hz"
+  process = subprocess.Popen(
+    [sys.executable, script, corpus, tmp_path, str(num_workers)],
+    env=os.environ | {"PYTHONPATH": ROOT},
+    stderr=subprocess.DEVNULL,
+  )
+  _kill_when(process, lambda: len(_notes(folder)) >= num_finished)
+  assert not (folder / "1.0.0").exists()
+  time.sleep(0.5)  # the workers notice and end
+  finished = {p.with_suffix("").stat().st_ino for p in _notes(folder)}
+  assert num_finished <= len(finished) < 12
+  final = _build(corpus, tmp_path)
+  assert _files(final) == _files(whole)
+  assert f"{len(finished)} shards were of a build" in capsys.readouterr().out
+  assert finished <= {p.stat().st_ino for p in final.iterdir()}
+  assert sorted(p.name for p in folder.iterdir()) == [".lock", "1.0.0"]
+
+
+def _notes(folder):
+  """Notes of finished shards."""
+  return list(folder.glob("incomplete/*/*/shards_*/*.json"))
+
+
+def _kill_when(process, condition):
+  deadline = time.monotonic() + 60
+  while not condition():
+    assert time.monotonic() < deadline and process.poll() is None
+    time.sleep(0.002)
   process.kill()
   process.communicate()
-  assert len(workers) == 2
-  deadline = time.monotonic() + 30
-  while any(os.path.exists(f"/proc/{pid}") for pid in workers):
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
 
 
 def test_two_builds_of_one_data_set(corpus, tmp_path):

@@ -1,56 +1,11 @@
-"""The TFDS builder and its worker processes."""
-
-import subprocess
-import sys
+"""The TFDS builder."""
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import schema, scp
-from data_builders.synthetic_ecg import (
-  simulator,
-  synthetic_ecg_dataset_builder,
-  workers,
-)
-
-
-def _same(a, b):
-  assert set(a) == set(b)
-  for key in a:
-    if isinstance(a[key], dict):
-      _same(a[key], b[key])
-    elif isinstance(a[key], np.ndarray):
-      assert a[key].dtype == b[key].dtype
-      np.testing.assert_array_equal(a[key], b[key])
-    else:
-      assert a[key] == b[key]
-
-
-def test_any_number_of_workers_gives_the_same_records():
-  alone = list(workers.records(0, 30, 215, 100, 1))
-  assert [r["id"] for r in alone] == [f"0-{i}" for i in range(30, 245)]
-  for number in (2, 5):
-    together = list(workers.records(0, 30, 215, 100, number))
-    assert len(together) == len(alone)
-    for a, b in zip(alone, together, strict=True):
-      _same(a, b)
-  _same(alone[100], simulator.record(0, 130))
-
-
-def test_workers_end_with_their_reader():
-  records = workers.records(0, 0, 100_000, 100, 2)
-  assert next(records)["id"] == "0-0"
-  records.close()  # would wait for ever if a worker did not end
-
-
-def test_workers_import_neither_jax_nor_tfds():
-  code = (
-    "import sys; import data_builders.synthetic_ecg.workers;"
-    "heavy = {'jax', 'tensorflow_datasets', 'tensorflow'} & set(sys.modules);"
-    "sys.exit(repr(heavy) if heavy else 0)"
-  )
-  subprocess.run([sys.executable, "-c", code], check=True)
+from data_builders import build, records, schema, scp, shards
+from data_builders.synthetic_ecg import simulator, synthetic_ecg_dataset_builder
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +31,7 @@ def test_round_trip(built):
   for split, number in (("train", 256), ("validation", 64), ("test", 64)):
     assert len(source[split]) == number
     records = [source[split][i] for i in range(number)]
-    order = sorted(int(r["id"].split(b"-")[1]) for r in records)
+    order = [int(r["id"].split(b"-")[1]) for r in records]
     assert order == list(range(first[split], first[split] + number))
     subjects[split] = {r["subject_id"] for r in records}
     for r in records[:20]:
@@ -88,6 +43,24 @@ def test_round_trip(built):
       for name, vector in expected["labels"].items():
         np.testing.assert_array_equal(r["labels"][name], vector)
   assert len(set.union(*subjects.values())) == sum(map(len, subjects.values()))
+
+
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch):
+  monkeypatch.setattr(shards, "SHARD_BYTES", 40 * 24_000)
+  monkeypatch.setattr(records, "_JOBS_PER_WORKER", 8)
+  alone, together = (
+    build.build(
+      "synthetic_ecg/tiny",
+      data_dir=tmp_path / str(n),
+      num_workers=n,
+      sizes={"train": 100},
+    )
+    for n in (1, 2)
+  )
+  names = sorted(path.name for path in alone.iterdir())
+  assert sum("-of-00003" in name for name in names) == 3
+  for name in names:
+    assert (alone / name).read_bytes() == (together / name).read_bytes()
 
 
 def test_split_starts_never_cut_a_patient():

@@ -1,0 +1,51 @@
+"""Writes shards with Apache Beam, on as many machines as the runner has.
+
+Apache Beam is an extra: `pip install 'cgdmer-jax[beam]'`. All workers must see
+the original files and the folder of the data set under the same paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from cgdmer_jax.errors import UserError
+from data_builders import shards
+
+
+def run(
+  write: Callable[[shards.Shard], shards.Outcome],
+  plan: Sequence[shards.Shard],
+  runner: str,
+  options: Sequence[str],
+) -> Iterator[shards.Outcome]:
+  """Writes the shards; yields their outcomes in order.
+
+  Args:
+    write: writes a shard.
+    plan: the shards.
+    runner: name of the runner, for instance `DirectRunner`.
+    options: of the pipeline, for instance `--direct_num_workers=4`.
+
+  Raises:
+    UserError: Apache Beam is not installed, or there is no such runner.
+  """
+  try:
+    import apache_beam as beam
+    from apache_beam.options import pipeline_options
+  except ImportError:
+    raise UserError(
+      "--beam_runner needs Apache Beam: pip install 'cgdmer-jax[beam]'"
+    ) from None
+  parsed = pipeline_options.PipelineOptions(list(options))
+  try:
+    pipeline = beam.Pipeline(runner=runner, options=parsed)
+  except (ValueError, ImportError) as e:
+    raise UserError(f"--beam_runner={runner}: {e}") from e
+  with pipeline:
+    _ = (
+      pipeline
+      | "Shards" >> beam.Create(plan)
+      | "Spread" >> beam.Reshuffle()
+      | "Write" >> beam.Map(write)
+    )
+  yield from map(shards.read_outcome, plan)

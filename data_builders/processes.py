@@ -1,0 +1,64 @@
+"""Runs a function over many arguments in several processes of this machine."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from cgdmer_jax.errors import UserError
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def run(
+  function: Callable[[_In], _Out], arguments: Sequence[_In], num_workers: int
+) -> Iterator[_Out]:
+  """Yields `function(a)` for each argument, in their order.
+
+  One worker is this process. Otherwise processes are spawned, not forked, since
+  this one may have threads; so `function` must be picklable. They end with this
+  process, however it ends.
+
+  Args:
+    function: may raise; the exception is raised here.
+    arguments: of the calls.
+    num_workers: processes, at most.
+
+  Raises:
+    UserError: a process died.
+  """
+  num_workers = min(num_workers, len(arguments))
+  if num_workers <= 1:
+    yield from map(function, arguments)
+    return
+  executor = concurrent.futures.ProcessPoolExecutor(
+    num_workers,
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=_start,
+  )
+  try:
+    yield from executor.map(function, arguments)
+  except concurrent.futures.process.BrokenProcessPool:
+    raise UserError(
+      f"one of {num_workers} building processes died, perhaps for lack of"
+      " memory; try fewer with --num_workers"
+    ) from None
+  finally:
+    executor.shutdown(cancel_futures=True)
+
+
+def _start() -> None:
+  """Lets the parent alone decide when this process ends."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
+
+  def end_with_parent() -> None:  # or it would wait for tasks for ever
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+  threading.Thread(target=end_with_parent, daemon=True).start()

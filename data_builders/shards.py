@@ -1,0 +1,225 @@
+"""A data set is built shard by shard, and a shard is a function of its jobs.
+
+A job describes one record. Which jobs make up which shard is settled before
+anything is read, so shards can be written by any number of processes or
+machines, in any order, with the same bytes. A finished shard has a note beside
+it: what is in it, and a fingerprint of its jobs. A build that was stopped goes
+on with the shards that have none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core import example_serializer
+
+from cgdmer_jax.errors import UserError
+from data_builders import rejects
+
+SHARD_BYTES = 64 << 20  # of signals; what a killed process loses at most
+
+# A user may mend the files of such records before going on.
+_MENDABLE = {
+  cls.reason
+  for cls in (
+    rejects.MissingFile,
+    rejects.Unreadable,
+    rejects.Truncated,
+    rejects.Corrupt,
+  )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """Some jobs of a split.
+
+  Attributes:
+    path: file to be written; its note is `path` with `.json` appended.
+    jobs: what to write, in this order.
+  """
+
+  path: pathlib.Path
+  jobs: Sequence[Any]
+
+  @property
+  def note(self) -> pathlib.Path:
+    """The file whose existence says that the shard is finished."""
+    return self.path.with_name(self.path.name + ".json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What became of the jobs of a shard.
+
+  Attributes:
+    num_examples: records written.
+    num_bytes: their size before compression.
+    rejected: records that cannot be used.
+    resumed: the shard was finished by an earlier build.
+  """
+
+  num_examples: int
+  num_bytes: int
+  rejected: tuple[rejects.Rejection, ...]
+  resumed: bool = False
+
+
+def divide(
+  jobs: Sequence[Any], record_bytes: int, folder: pathlib.Path, split: str
+) -> list[Shard]:
+  """Divides a split into shards of nearly equal numbers of jobs.
+
+  Args:
+    jobs: of the split, in the order of its records.
+    record_bytes: size of the signal of a record.
+    folder: where the shards will be.
+    split: name of the split.
+  """
+  number = min(
+    len(jobs), math.ceil(len(jobs) * record_bytes / SHARD_BYTES) or 1
+  )
+  starts = [len(jobs) * k // number for k in range(number + 1)]
+  return [
+    Shard(folder / f"{split}-{k:05}-of-{number:05}", jobs[start:stop])
+    for k, (start, stop) in enumerate(zip(starts, starts[1:], strict=False))
+  ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+  """Writes a shard unless it is finished; can be sent to other processes.
+
+  Attributes:
+    make: job -> the fields of its record, or why there is none.
+    features: of the records.
+  """
+
+  make: Callable[[Any], Mapping[str, Any] | rejects.Rejection]
+  features: tfds.features.FeaturesDict
+
+  def __call__(self, shard: Shard) -> Outcome:
+    """Writes a shard; nothing partial ever has its name.
+
+    Raises:
+      UserError: the disk is full or cannot be written.
+    """
+    fingerprint = _fingerprint(shard.jobs)
+    if _is_finished(shard, fingerprint):
+      return dataclasses.replace(read_outcome(shard), resumed=True)
+    shard.path.parent.mkdir(parents=True, exist_ok=True)
+    partial = shard.path.with_name(f"{shard.path.name}.{os.getpid()}.partial")
+    try:
+      outcome = self._write(partial, shard.jobs)
+      with _explained():
+        size = partial.stat().st_size
+        partial.rename(shard.path)
+        note = dataclasses.asdict(outcome) | {
+          "fingerprint": fingerprint,
+          "size": size,
+        }
+        partial.write_text(json.dumps(note), encoding="utf-8")
+        partial.rename(shard.note)
+    finally:
+      partial.unlink(missing_ok=True)
+    return outcome
+
+  def _write(self, path: pathlib.Path, jobs: Sequence[Any]) -> Outcome:
+    serializer = example_serializer.ExampleSerializer(
+      self.features.get_serialized_info()
+    )
+    num_examples, num_bytes, rejected = 0, 0, []
+    with _array_record(path) as write:
+      for job in jobs:
+        fields = self.make(job)
+        if isinstance(fields, rejects.Rejection):
+          rejected.append(fields)
+          continue
+        example = serializer.get_tf_example(
+          self.features.encode_example(fields)
+        )
+        # The fields are a map, whose order differs between processes.
+        record = example.SerializeToString(deterministic=True)
+        write(record)
+        num_examples += 1
+        num_bytes += len(record)
+    return Outcome(num_examples, num_bytes, tuple(rejected))
+
+
+@contextlib.contextmanager
+def _array_record(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
+  """Opens a file; gives the function that appends a record to it."""
+  # Groups of one record: every record can be read alone.
+  writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+
+  def write(record: bytes) -> None:
+    with _explained():
+      writer.write(record)
+
+  try:
+    yield write
+  except BaseException:
+    with contextlib.suppress(RuntimeError):
+      writer.close()
+    raise
+  with _explained():
+    writer.close()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+  """Says what to do when a file cannot be written."""
+  try:
+    yield
+  except (OSError, RuntimeError) as e:  # the latter of ArrayRecord
+    raise UserError(
+      f"cannot write the data set: {e}; mend that (is the disk full?) and give"
+      " the same command, which goes on from the finished shards"
+    ) from e
+
+
+def _fingerprint(jobs: Sequence[Any]) -> str:
+  text = json.dumps(list(jobs), default=_plain, ensure_ascii=False)
+  return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+  """A value of a job in terms of JSON."""
+  if isinstance(value, np.ndarray):
+    return value.tolist()
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  return vars(value)
+
+
+def read_outcome(shard: Shard) -> Outcome:
+  """The outcome of a shard that was written."""
+  note = json.loads(shard.note.read_text(encoding="utf-8"))
+  return Outcome(
+    note["num_examples"],
+    note["num_bytes"],
+    tuple(rejects.Rejection(**r) for r in note["rejected"]),
+  )
+
+
+def _is_finished(shard: Shard, fingerprint: str) -> bool:
+  """Whether an earlier build wrote these jobs, and would write the same now."""
+  try:
+    note = json.loads(shard.note.read_text(encoding="utf-8"))
+    size = shard.path.stat().st_size
+  except (OSError, ValueError):
+    return False
+  return (note["fingerprint"], note["size"]) == (fingerprint, size) and not any(
+    r["reason"] in _MENDABLE for r in note["rejected"]
+  )
