@@ -24,7 +24,7 @@ from absl import app, flags, logging
 
 from cgdmer_jax import paths
 from cgdmer_jax.errors import UserError
-from data_builders import cinc, records, rejects
+from data_builders import cinc, downloads, records, rejects
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -33,7 +33,10 @@ _DATASET = flags.DEFINE_string(
   "dataset", None, "Data set and config, for instance ptb_xl/100hz."
 )
 _MANUAL_DIR = flags.DEFINE_string(
-  "manual_dir", None, "Folder of the original files, for recorded data sets."
+  "manual_dir",
+  None,
+  "Folder of the original files, for recorded data sets; without it they are"
+  " downloaded.",
 )
 _SPLITS_DIR = flags.DEFINE_string(
   "splits_dir",
@@ -124,7 +127,8 @@ def build(
   Args:
     dataset: "name/config".
     data_dir: folder of all built data sets.
-    manual_dir: folder of the original files; recorded data sets need one.
+    manual_dir: folder of the original files, for recorded data sets; None:
+      they are downloaded to `data_dir/downloads`.
     splits_dir: folder of published split files; `merl_compat` configs need one.
     max_rejected: largest share of unusable records, 0..1.
     num_workers: processes that read or simulate records.
@@ -156,8 +160,16 @@ def build(
   if final.exists() and not overwrite:
     print(f"already built at {final}")
     return final
-  if recorded:
+  if recorded and manual_dir:
     _check_manual_dir(cls, manual_dir)
+  download_dir = pathlib.Path(data_dir) / "downloads"
+  if recorded and not manual_dir:
+    source = cls.DOWNLOAD
+    print(
+      f"no --manual_dir: downloading {source.size} from {source.files_url} to"
+      f" {download_dir}",
+      flush=True,
+    )
   arguments = {"max_rejected": max_rejected, "num_workers": num_workers}
   if splits_dir:
     arguments["splits_dir"] = splits_dir
@@ -168,6 +180,7 @@ def build(
       with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(
           file_format="array_record",
+          download_dir=download_dir,
           download_config=tfds.download.DownloadConfig(
             manual_dir=manual_dir,
             try_download_gcs=False,
@@ -175,6 +188,11 @@ def build(
             beam_options=[f"--{option}" for option in beam_options],
           ),
         )
+    except downloads.DownloadFailed as e:
+      raise UserError(
+        f"{e}. Or by hand: {cls.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
+        " --manual_dir"
+      ) from e
     except rejects.TooManyRejected as e:
       listing = parent / rejects.FILE_NAME
       builder.rejects.write(listing)
@@ -207,12 +225,8 @@ def _takes_splits(config: tfds.core.BuilderConfig) -> bool:
 
 
 def _check_manual_dir(
-  cls: type[records.RecordBuilder], manual_dir: str | os.PathLike[str] | None
+  cls: type[records.RecordBuilder], manual_dir: str | os.PathLike[str]
 ) -> None:
-  if not manual_dir:
-    raise UserError(
-      f"--manual_dir is missing. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-    )
   folder = pathlib.Path(manual_dir)
   if not folder.is_dir() or not any(folder.iterdir()):
     raise UserError(

@@ -12,6 +12,7 @@ import abc
 import dataclasses
 import functools
 import math
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from cgdmer_jax.errors import UserError
 from data_builders import (
   beam_pipeline,
   codec,
+  downloads,
   processes,
   rejects,
   shards,
@@ -139,12 +141,18 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
   @abc.abstractmethod
   def _split_jobs(
-    self, dl_manager: tfds.download.DownloadManager
+    self,
+    dl_manager: tfds.download.DownloadManager,
+    manual_dir: str | os.PathLike[str] | None,
   ) -> Mapping[str, Sequence[Any]]:
     """Lists the records by split; adds unusable rows to `self.rejects`.
 
     A job is anything that can be pickled and written as JSON (arrays, paths and
     dataclasses may be in it).
+
+    Args:
+      dl_manager: downloads files.
+      manual_dir: files that the user has downloaded, if any.
     """
 
   @abc.abstractmethod
@@ -155,7 +163,8 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     """
 
   def _download_and_prepare(self, dl_manager, download_config=None):
-    jobs = self._split_jobs(dl_manager)
+    download_config = download_config or tfds.download.DownloadConfig()
+    jobs = self._split_jobs(dl_manager, download_config.manual_dir)
     self.rejects.seen = self.rejects.counts.total()
     self.rejects.total = self.rejects.seen + sum(map(len, jobs.values()))
     self.rejects.check()
@@ -181,11 +190,11 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
   def _results(
     self,
     plan: Sequence[shards.Shard],
-    download_config: tfds.download.DownloadConfig | None,
+    download_config: tfds.download.DownloadConfig,
   ) -> Iterator[shards.Outcome]:
     """Writes the shards; yields their outcomes in order and counts them."""
     write = shards.Writer(self._make(), self.info.features)
-    if download_config and download_config.beam_runner:
+    if download_config.beam_runner:
       outcomes = beam_pipeline.run(
         write, plan, download_config.beam_runner, download_config.beam_options
       )
@@ -238,7 +247,12 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
   A subclass defines `_info`, `_signal_spec` and `_list_jobs`, and documents
   in `MANUAL_DOWNLOAD_INSTRUCTIONS` where its files come from. Its rejected
   records are listed beside the data set.
+
+  Attributes:
+    DOWNLOAD: what to download when there is no `manual_dir`.
   """
+
+  DOWNLOAD: downloads.PhysioNet
 
   @abc.abstractmethod
   def _signal_spec(self) -> codec.SignalSpec:
@@ -256,8 +270,10 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
       UserError: `source_dir` is not the data set.
     """
 
-  def _split_jobs(self, dl_manager):
-    jobs = self._list_jobs(pathlib.Path(dl_manager.manual_dir))
+  def _split_jobs(self, dl_manager, manual_dir):
+    if manual_dir is None:
+      manual_dir = downloads.fetch(self.DOWNLOAD, dl_manager)
+    jobs = self._list_jobs(pathlib.Path(manual_dir))
     check_jobs(jobs)
     return jobs
 

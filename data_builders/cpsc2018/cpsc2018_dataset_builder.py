@@ -12,7 +12,16 @@ import scipy.io
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import cinc, codec, records, rejects, schema, tables, wfdb_io
+from data_builders import (
+  cinc,
+  codec,
+  downloads,
+  records,
+  rejects,
+  schema,
+  tables,
+  wfdb_io,
+)
 
 _SECONDS = 10
 _MIN_SECONDS = 5
@@ -73,6 +82,9 @@ class Builder(cinc.CincBuilder):
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "Training set of CPSC2018."}
   BUILDER_CONFIGS = cinc.configs()
+  DOWNLOAD = downloads.PhysioNet(
+    "challenge-2021", "1.0.3", "1.3 GB", folder="training/cpsc_2018/"
+  )
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     f"Download {_SOURCE}. manual_dir is the folder with the records, or one"
     f" above it; {_REFERENCE} must be right in it."

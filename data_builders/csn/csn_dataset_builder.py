@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import cinc, codec, rejects
+from data_builders import cinc, codec, downloads, rejects
 
 _SECONDS = 10
 _SOURCE_RATE = 500
@@ -83,6 +83,13 @@ class Builder(cinc.CincBuilder):
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "ecg-arrhythmia 1.0.0."}
   BUILDER_CONFIGS = cinc.configs()
+  DOWNLOAD = downloads.PhysioNet(
+    "ecg-arrhythmia",
+    "1.0.0",
+    "2.3 GB",
+    archive="a-large-scale-12-lead-electrocardiogram-database-for-arrhythmia"
+    "-study",
+  )
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     f"Download {_SOURCE}. manual_dir is the folder with the records"
     " (JS00001.hea, JS00001.mat ..), or one above it."

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import codec, records, rejects, schema, scp, tables
+from data_builders import (
+  codec,
+  downloads,
+  records,
+  rejects,
+  schema,
+  scp,
+  tables,
+)
 
 _SECONDS = 10
 _SOURCE = "PTB-XL 1.0.3, https://physionet.org/content/ptb-xl/1.0.3/"
@@ -68,6 +76,12 @@ class Builder(records.RecordBuilder):
       path_column="filename_hr",
     ),
   ]
+  DOWNLOAD = downloads.PhysioNet(
+    "ptb-xl",
+    "1.0.3",
+    "1.7 GB",
+    archive="ptb-xl-a-large-publicly-available-electrocardiography-dataset",
+  )
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     f"Download {_SOURCE} and unpack it. manual_dir is the folder that holds"
     f" {_DATABASE}, {_STATEMENTS} and records100 or records500."

@@ -73,8 +73,8 @@ class Builder(records.ShardedBuilder):
       metadata=schema.metadata(config.sampling_rate, scp.LABEL_SETS, _CLEANING),
     )
 
-  def _split_jobs(self, dl_manager):
-    del dl_manager  # nothing is downloaded
+  def _split_jobs(self, dl_manager, manual_dir):
+    del dl_manager, manual_dir  # nothing is read
     config = self.builder_config
     sizes = {
       "train": config.num_train,

@@ -58,7 +58,10 @@ def test_rejects_are_limited(corpus, tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ({"beam_runner": "WarpRunner"}, "--beam_runner=WarpRunner: Unexpected pipeline"),
+    (
+      {"beam_runner": "WarpRunner"},
+      "--beam_runner=WarpRunner: Unexpected pipeline",
+    ),
     ({"beam_options": ["direct_num_workers=2"]}, "needs --beam_runner"),
   ],
 )

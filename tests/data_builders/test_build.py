@@ -345,8 +345,6 @@ def test_sizes_of_a_simulated_data_set(tmp_path):
 
 def test_manual_dir(own_corpus, tmp_path):
   data_dir = tmp_path / "data"
-  with pytest.raises(UserError, match="--manual_dir is missing.*physionet"):
-    _build(None, data_dir)
   with pytest.raises(UserError, match="absent is no folder or empty"):
     _build(tmp_path / "absent", data_dir)
   (tmp_path / "empty").mkdir()

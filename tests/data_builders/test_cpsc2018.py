@@ -323,7 +323,6 @@ def test_user_mistakes(source, real_data, tmp_path):
       build.build(dataset, data_dir=tmp_path / "data", **kwargs)
     assert "\n" not in str(error.value)
 
-  fail("cpsc2018/100hz", "--manual_dir is missing.*REFERENCE.csv")
   other = source.parent / "CPSC-Extra"
   fail("cpsc2018/100hz", "no A0001.mat in .*CPSC-Extra", manual_dir=other)
   compat = "cpsc2018/500hz_merl_compat"

@@ -1,0 +1,164 @@
+"""Downloads, from a server of this machine that stands in for PhysioNet."""
+
+import functools
+import hashlib
+import http.server
+import io
+import re
+import threading
+import zipfile
+
+import ptb_xl_corpus
+import pytest
+import tensorflow_datasets as tfds
+
+from cgdmer_jax.errors import UserError
+from data_builders import build, downloads
+from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
+from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
+
+PTB_XL = ptb_xl.Builder.DOWNLOAD
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+  """Folder that the server serves; `site.requests` lists what was asked."""
+  folder = tmp_path / "site"
+  folder.mkdir()
+  requests = []
+
+  class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+      requests.append(self.path)
+
+  server = http.server.ThreadingHTTPServer(
+    ("127.0.0.1", 0), functools.partial(Handler, directory=folder)
+  )
+  threading.Thread(target=server.serve_forever, daemon=True).start()
+  monkeypatch.setattr(
+    downloads, "HOST", f"http://127.0.0.1:{server.server_port}"
+  )
+  yield folder, requests
+  server.shutdown()
+
+
+def local(site, url):
+  path = site / url.removeprefix(downloads.HOST).lstrip("/")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  return path
+
+
+def sums_of(files):
+  return "".join(
+    f"{hashlib.sha256(data).hexdigest()} {name}\n"
+    for name, data in files.items()
+  )
+
+
+def publish_archive(site, source, folder):
+  """Serves a folder as PhysioNet does; returns its files."""
+  files = {
+    str(p.relative_to(folder)): p.read_bytes()
+    for p in sorted(folder.rglob("*"))
+    if p.is_file()
+  }
+  packed = io.BytesIO()
+  with zipfile.ZipFile(packed, "w") as z:
+    for name, data in files.items():
+      z.writestr(f"{source.archive}-{source.version}/{name}", data)
+  local(site, source.archive_url).write_bytes(packed.getvalue())
+  local(site, source.files_url + "SHA256SUMS.txt").write_text(sums_of(files))
+  return files
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("corpus")
+  ptb_xl_corpus.write(folder)
+  return folder
+
+
+def test_archive(site, corpus, tmp_path, capsys):
+  folder, requests = site
+  publish_archive(folder, PTB_XL, corpus)
+  by_hand = build.build(
+    "ptb_xl/100hz", manual_dir=corpus, data_dir=tmp_path / "hand"
+  )
+  fetched = build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+  assert f"1.7 GB from {downloads.HOST}" in capsys.readouterr().out
+  for path in by_hand.glob("*array_record*"):
+    assert (fetched / path.name).read_bytes() == path.read_bytes()
+  assert len(requests) == 2
+  # What is there is not fetched again.
+  build.build("ptb_xl/100hz", data_dir=tmp_path / "data", overwrite=True)
+  assert len(requests) == 2
+
+
+def test_changed_file(site, corpus, tmp_path):
+  folder, _ = site
+  files = publish_archive(folder, PTB_XL, corpus)
+  files["scp_statements.csv"] += b"\n"
+  sums = local(folder, PTB_XL.files_url + "SHA256SUMS.txt")
+  sums.write_text(sums_of(files))
+  with pytest.raises(
+    UserError, match="scp_statements.csv is not the published"
+  ):
+    build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+  assert not (tmp_path / "data" / "ptb_xl" / "100hz" / "1.0.0").exists()
+
+
+def test_missing_file(site, corpus, tmp_path):
+  folder, _ = site
+  files = publish_archive(folder, PTB_XL, corpus)
+  sums = local(folder, PTB_XL.files_url + "SHA256SUMS.txt")
+  sums.write_text(sums_of(files | {"records100/00000/absent.dat": b""}))
+  with pytest.raises(UserError, match="not whole .*absent.dat"):
+    build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+  ("what", "message"),
+  [
+    ("nothing", "cannot download .*SHA256SUMS.txt"),
+    ("sums", "cannot download .*dataset-1.0.3.zip"),
+    ("half", "is not whole .*zip file"),
+  ],
+)
+def test_failed_download_says_how_to_do_it_by_hand(
+  site, corpus, tmp_path, what, message
+):
+  folder, _ = site
+  if what != "nothing":
+    publish_archive(folder, PTB_XL, corpus)
+  archive = local(folder, PTB_XL.archive_url)
+  if what == "sums":
+    archive.unlink()
+  elif what == "half":
+    archive.write_bytes(archive.read_bytes()[:5000])
+  with pytest.raises(UserError, match=message) as error:
+    build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+  text = str(error.value)
+  assert ptb_xl.Builder.MANUAL_DOWNLOAD_INSTRUCTIONS in text
+  assert text.endswith("Then give --manual_dir") and "\n" not in text
+  assert not list((tmp_path / "data").rglob("*.partial"))
+
+
+def test_single_files_of_a_project(site, real_data, tmp_path):
+  """CPSC2018 is one folder of a large project."""
+  folder, requests = site
+  source = cpsc2018.Builder.DOWNLOAD
+  files = {
+    f"training/cpsc_2018/g1/{p.name}": p.read_bytes()
+    for p in sorted((real_data / "cinc2021" / "CPSC2018").iterdir())
+  }
+  other = {"training/georgia/g1/E00001.hea": b"not needed"}
+  for name, data in files.items():
+    local(folder, source.files_url + name).write_bytes(data)
+  local(folder, source.files_url + "SHA256SUMS.txt").write_text(
+    sums_of(files | other)
+  )
+  final = build.build("cpsc2018/500hz", data_dir=tmp_path / "data")
+  info = tfds.builder("cpsc2018/500hz", data_dir=tmp_path / "data").info
+  assert sum(s.num_examples for s in info.splits.values()) == 12
+  assert not any(re.search("georgia", path) for path in requests)
+  assert final.name == "1.0.0"
