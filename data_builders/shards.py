@@ -29,6 +29,11 @@ from data_builders import rejects
 
 SHARD_BYTES = 64 << 20  # of signals; what a killed process loses at most
 
+# Groups of one record: every record can be read alone. The lowest level of
+# compression: half the time of the default one, files 8 % larger, real ECGs at
+# 500 Hz less than half of their int16 samples.
+_ARRAY_RECORD = "group_size:1,zstd:1"
+
 # A user may mend the files of such records before going on.
 _MENDABLE = {
   cls.reason
@@ -160,8 +165,7 @@ class Writer:
 @contextlib.contextmanager
 def _array_record(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
   """Opens a file; gives the function that appends a record to it."""
-  # Groups of one record: every record can be read alone.
-  writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+  writer = array_record_module.ArrayRecordWriter(str(path), _ARRAY_RECORD)
 
   def write(record: bytes) -> None:
     with _explained():
