@@ -11,6 +11,7 @@ build and its processes used at most (proportional set size).
 """
 
 import csv
+import functools
 import os
 import pathlib
 import subprocess
@@ -85,22 +86,22 @@ def command(source, data_dir, num_workers):
   ]  # fmt: skip
 
 
-def seconds_each(name, number, action, items):
-  """Time of a call, the better of two passes."""
+def seconds_each(name, number, run):
+  """Time of `run(k)` for each of its records, the better of k = 0 and 1."""
   times = []
-  for _ in range(2):
+  for k in range(2):
     start = time.perf_counter()
-    for item in items:
-      action(item)
+    run(k)
     times.append((time.perf_counter() - start) / number)
   print(f"{name}: {1e3 * min(times):.2f} ms a record")
   return min(times)
 
 
 def reading(number=500):
+  from data_builders.mimic_iv_ecg import mimic_iv_ecg_dataset_builder as mimic
+
   from cgdmer_jax.data.source import EcgSource
   from data_builders import codec, shards, wfdb_io
-  from data_builders.mimic_iv_ecg import mimic_iv_ecg_dataset_builder as mimic
 
   os.sched_setaffinity(0, {0})
   warnings.simplefilter("ignore")  # of pandas in wfdb
@@ -111,14 +112,14 @@ def reading(number=500):
     write_corpus(source, number, number)
     subprocess.run(command(source, tmp / "data", 1), check=True)
     stored = EcgSource("mimic_iv_ecg/500hz", "train", tmp / "data")
-    order = np.random.default_rng(0).permutation(len(stored))
+    order = np.random.default_rng(0).permutation(len(stored)).tolist()
     paths = sorted(p.with_suffix("") for p in source.rglob("files/**/*.hea"))
     chosen = [paths[i] for i in order]
-    n = len(order)
-    theirs = seconds_each(
-      "wfdb.rdrecord", n, lambda p: wfdb.rdrecord(str(p)), chosen
+    each = functools.partial(seconds_each, number=len(order))
+    theirs = each(
+      "wfdb.rdrecord", run=lambda _: [wfdb.rdrecord(str(p)) for p in chosen]
     )
-    ours = seconds_each("our shards", n, stored.__getitem__, order.tolist())
+    ours = each("our shards", run=lambda _: [stored[i] for i in order])
     print(f"our shards are read {theirs / ours:.0f} times as fast")
 
     recordings = [wfdb_io.read(p) for p in chosen]
@@ -126,23 +127,20 @@ def reading(number=500):
     builder = mimic.Builder(config="500hz", data_dir=tmp / "unused")
     jobs = builder._list_jobs(source)["train"]
     write = shards.Writer(builder._make(), builder.info.features)
-    parts = {
-      "WFDB decoding": seconds_each("WFDB decoding", n, wfdb_io.read, chosen),
-      "codec": seconds_each(
-        "codec", n, lambda r: codec.encode(r, spec), recordings
-      ),
-    }
-    plan = [shards.Shard(tmp / str(i), jobs) for i in range(2)]
-    whole = seconds_each("building", n, write, plan)
-    del whole
-    start = time.perf_counter()
-    write(shards.Shard(tmp / "again", jobs))
-    whole = (time.perf_counter() - start) / n
-    for name, seconds in parts.items():
-      print(f"{name} is {seconds / whole:.0%} of building")
+    decoding = each(
+      "our WFDB decoding", run=lambda _: [wfdb_io.read(p) for p in chosen]
+    )
+    encoding = each(
+      "codec", run=lambda _: [codec.encode(r, spec) for r in recordings]
+    )
+    whole = seconds_each(
+      "building", len(jobs), lambda k: write(shards.Shard(tmp / str(k), jobs))
+    )
     print(
-      f"building with wfdb.rdrecord instead would take"
-      f" {(whole - parts['WFDB decoding'] + theirs) / whole:.1f} times as long"
+      f"of building, {decoding / whole:.0%} are WFDB decoding,"
+      f" {encoding / whole:.0%} the codec, the rest serialising, compressing"
+      " and writing; decoding with wfdb.rdrecord instead would be"
+      f" {theirs / (whole - decoding + theirs):.0%} of it"
     )
 
 
@@ -150,7 +148,8 @@ def memory_of(pid):
   """Proportional set size of a process and its descendants, bytes."""
   total = 0
   try:
-    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").open():
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    for line in text.splitlines():
       if line.startswith("Pss:"):
         total += 1024 * int(line.split()[1])
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
