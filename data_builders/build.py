@@ -282,6 +282,8 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
     print(
       f"rejected {found.counts.total()} of {found.total}: {found.summary()}"
     )
+    if found.left_out:
+      print(f"left out {found.left_out.total()}: {found.left_out_summary()}")
 
 
 def main(argv: list[str]) -> None:

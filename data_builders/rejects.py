@@ -1,7 +1,9 @@
 """Records that cannot be used: why, how many, and when that is too many.
 
 A record that cannot be used never enters a data set and never vanishes: it is
-counted under the reason of its exception class and listed by `Rejects`.
+counted under the reason of its exception class and listed by `Rejects`. So is a
+record that could be used but that the data set leaves out by its definition;
+that is no defect, and does not count against the limit.
 """
 
 from __future__ import annotations
@@ -103,11 +105,11 @@ class BadMetadata(Rejected):
 
 @dataclasses.dataclass(frozen=True)
 class Rejection:
-  """A record that cannot be used.
+  """A record that cannot be used, or is left out.
 
   Attributes:
     id: of the record.
-    reason: slug of the exception class.
+    reason: slug of the exception class, or of the rule that leaves it out.
     detail: for people.
   """
 
@@ -126,7 +128,9 @@ class Rejects:
   Attributes:
     total: number of records of the corpus, set once it is known.
     seen: number of records that were looked at so far.
-    counts: reason -> number of records.
+    counts: reason -> number of rejected records.
+    left_out: reason -> number of records left out by definition; they are in
+      neither `total` nor `counts`.
   """
 
   def __init__(self, max_fraction: float):
@@ -138,18 +142,24 @@ class Rejects:
     self.total = 0
     self.seen = 0
     self.counts: collections.Counter[str] = collections.Counter()
+    self.left_out: collections.Counter[str] = collections.Counter()
     self._max_fraction = max_fraction
     self._entries: list[Rejection] = []
 
   def add(self, record_id: str, reason: str, detail: str) -> None:
-    """Adds a record."""
+    """Adds a record that cannot be used."""
     self.extend([Rejection(record_id, reason, detail)])
 
   def extend(self, rejected: Iterable[Rejection]) -> None:
-    """Adds records."""
+    """Adds records that cannot be used."""
     for rejection in rejected:
       self.counts[rejection.reason] += 1
       self._entries.append(rejection)
+
+  def leave_out(self, record_id: str, reason: str, detail: str) -> None:
+    """Adds a record that the data set leaves out by its definition."""
+    self.left_out[reason] += 1
+    self._entries.append(Rejection(record_id, reason, detail))
 
   def check(self) -> None:
     """Raises `TooManyRejected` as soon as the limit cannot be kept any more.
@@ -157,18 +167,22 @@ class Rejects:
     To be called after every shard: a corpus of a million records in a wrong
     folder should fail after seconds.
     """
-    if len(self._entries) <= self._max_fraction * self.total:
+    rejected = self.counts.total()
+    if rejected <= self._max_fraction * self.total:
       return
     raise TooManyRejected(
-      f"{len(self._entries)} of the first {self.seen} of {self.total} records"
+      f"{rejected} of the first {self.seen} of {self.total} records"
       f" cannot be used ({self.summary()}), more than"
       f" --max_rejected={self._max_fraction:g} allows"
     )
 
   def summary(self) -> str:
     """For instance `truncated 3, no_signal 1`; `none` without rejections."""
-    ordered = sorted(self.counts.items(), key=lambda kv: (-kv[1], kv[0]))
-    return ", ".join(f"{reason} {n}" for reason, n in ordered) or "none"
+    return _summary(self.counts)
+
+  def left_out_summary(self) -> str:
+    """For instance `short_report 7`; `none` if none was left out."""
+    return _summary(self.left_out)
 
   def write(self, path: pathlib.Path) -> None:
     """Writes one JSON object a line: id, reason, detail."""
@@ -176,3 +190,8 @@ class Rejects:
       json.dumps(vars(e), ensure_ascii=False) + "\n" for e in self._entries
     ]
     path.write_text("".join(lines), encoding="utf-8")
+
+
+def _summary(counts: collections.Counter[str]) -> str:
+  ordered = sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
+  return ", ".join(f"{reason} {n}" for reason, n in ordered) or "none"

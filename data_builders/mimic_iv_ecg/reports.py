@@ -25,6 +25,7 @@ neither. A report without statements is empty.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -50,6 +51,7 @@ CLEANING = (
 )
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a few thousand make up all reports
 def clean_statement(text: str) -> str:
   """Cleans one statement; no full stop at its end, case as it is.
 
