@@ -195,7 +195,7 @@ def read_measurements(
   measured: dict[str, Measurement] = {}
   rows = tables.stream(path, _MEASUREMENT_COLUMNS, _SOURCE)
   for subject_id, study_id, *statements in rows:
-    report = make(tuple(sys.intern(s) for s in statements if s.strip()))
+    report = make(tuple(map(sys.intern, filter(None, statements))))
     if study_id in measured:
       report = None
     measured[study_id] = Measurement(sys.intern(subject_id), report)

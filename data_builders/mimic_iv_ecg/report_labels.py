@@ -1,4 +1,4 @@
-r"""Labels of MIMIC-IV-ECG, found in the machine's statements by patterns.
+"""Labels of MIMIC-IV-ECG, found in the machine's statements by patterns.
 
 The data set has no labels. These serve retrieval and zero-shot checks within
 it; they repeat what the machine says, right or wrong.
@@ -78,8 +78,8 @@ PATTERNS: dict[str, str] = {
   "1AVB": (
     r"\b(?:1st|first) deg(?:ree)? a-?v ?b(?:lock)?\b|\bprolonged pr interval\b"
   ),
-  "CLBBB": (r"(?<!incomplete )\b(?:left bundle branch block|lbbb)\b(?! type)"),
-  "CRBBB": (r"(?<!incomplete )\b(?:right bundle branch block|rbbb)\b(?! type)"),
+  "CLBBB": r"(?<!incomplete )\b(?:left bundle branch block|lbbb)\b(?! type)",
+  "CRBBB": r"(?<!incomplete )\b(?:right bundle branch block|rbbb)\b(?! type)",
   "IRBBB": r"\bincomplete (?:right bundle branch block|rbbb)\b|\birbbb\b",
   "LAFB": r"\banterior fascicular block\b|\blafb\b",
   "IVCD": (

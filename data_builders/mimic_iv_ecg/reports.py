@@ -6,8 +6,8 @@ without a full stop, sometimes broken in two.
 
 Each statement, in this order:
 
-1. loses marks (asterisks, equals signs, runs of hyphens) and references to
-   measurements such as `(9@128)`, wherever they are;
+1. loses marks (asterisks; equals signs and the hyphens after them) and
+   references to measurements such as `(9@128)`, wherever they are;
 2. loses the heading `Summary:`;
 3. says ECG for EKG;
 4. gets single spaces, none before punctuation, one after a full stop between
@@ -29,7 +29,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-_MARKS = re.compile(r"\*+|=+-*|-{2,}|\(\d+@\d+\)")
+_MARKS = re.compile(r"\*+|=+-*|\(\d+@\d+\)")
 _HEADING = re.compile(r"^\s*summary:", re.IGNORECASE)
 _EKG = re.compile(r"(?<=\bE)K(?=GS?\b)")
 _EKG_LOWER = re.compile(r"(?<=\b[Ee])k(?=gs?\b)")
@@ -45,7 +45,7 @@ _CONTINUATION = re.compile(
 
 CLEANING = (
   "Reports: non-empty statements in their order, without marks (asterisks,"
-  " equals signs, runs of hyphens), references to measurements, the heading"
+  " equals signs, hyphens at the ends), references to measurements, the heading"
   ' "Summary:" and the flag "UnconfirmedAnalysis"; ECG for EKG; each a sentence'
   " with one full stop, unless it continues the one before."
 )

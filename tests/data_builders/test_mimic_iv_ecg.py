@@ -453,6 +453,7 @@ LABELLED = {
   "RBBB and LAFB": "CRBBB LAFB",
   "Incomplete RBBB and LAFB": "IRBBB LAFB",
   "I.V. conduction defect of left bundle branch block type": "IVCD",
+  "I.V. conduction defect": "IVCD",
   "IVCD, consider atypical LBBB": "IVCD",
   "Left axis deviation - possible left anterior fascicular block": "LAD",
   "LAD, consider LAFB or inferior infarct": "LAD",
