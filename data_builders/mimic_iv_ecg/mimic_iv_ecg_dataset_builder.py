@@ -14,7 +14,14 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import codec, records, rejects, schema, tables
+from data_builders import (
+  codec,
+  downloads,
+  records,
+  rejects,
+  schema,
+  tables,
+)
 from data_builders.mimic_iv_ecg import report_labels, reports
 
 _SECONDS = 10
@@ -87,6 +94,12 @@ class Builder(records.RecordBuilder):
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "MIMIC-IV-ECG 1.0."}
   BUILDER_CONFIGS = _configs()
+  DOWNLOAD = downloads.PhysioNet(
+    "mimic-iv-ecg",
+    "1.0",
+    "33.8 GB",
+    archive="mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset",
+  )
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     f"Download {_SOURCE} and unpack it. manual_dir is the folder that holds"
     f" {_RECORDS}, {_MEASUREMENTS} and files."
@@ -111,17 +124,17 @@ class Builder(records.RecordBuilder):
     return codec.SignalSpec(rate, _SECONDS * rate, source_rate=_SOURCE_RATE)
 
   def _list_jobs(
-    self, manual_dir: pathlib.Path
+    self, source_dir: pathlib.Path
   ) -> dict[str, list[records.RecordJob]]:
     config = self.builder_config
     measured = read_measurements(
-      manual_dir / _MEASUREMENTS, make_reports(config.keep_case)
+      source_dir / _MEASUREMENTS, make_reports(config.keep_case)
     )
-    repeated = _repeated_studies(manual_dir / _RECORDS)
+    repeated = _repeated_studies(source_dir / _RECORDS)
     jobs: dict[str, list[records.RecordJob]] = {
       split: [] for split in ("train", *_HELD_OUT)
     }
-    for row in tables.stream(manual_dir / _RECORDS, _RECORD_COLUMNS, _SOURCE):
+    for row in tables.stream(source_dir / _RECORDS, _RECORD_COLUMNS, _SOURCE):
       _, study_id, path = row
       try:
         measurement = match(row, measured, repeated)
@@ -135,7 +148,7 @@ class Builder(records.RecordBuilder):
       jobs[split_of(subject_id)].append(
         records.RecordJob(
           id=study_id,
-          path=manual_dir / path,
+          path=source_dir / path,
           subject_id=subject_id,
           report=report.text,
           labels=report.labels,
