@@ -165,9 +165,6 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
   def _download_and_prepare(self, dl_manager, download_config=None):
     download_config = download_config or tfds.download.DownloadConfig()
     jobs = self._split_jobs(dl_manager, download_config.manual_dir)
-    self.rejects.seen = self.rejects.counts.total()
-    self.rejects.total = self.rejects.seen + sum(map(len, jobs.values()))
-    self.rejects.check()
     record_bytes = 2 * math.prod(self.info.features["ecg"].shape)
     # Beside the folder that TFDS removes when it fails.
     folder = pathlib.Path(self.data_path).parent / f"shards_{self.version}"
@@ -194,21 +191,23 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
   ) -> Iterator[shards.Outcome]:
     """Writes the shards; yields their outcomes in order and counts them."""
     write = shards.Writer(self._make(), self.info.features)
+    num_jobs = sum(len(shard.jobs) for shard in plan)
     if download_config.beam_runner:
       outcomes = beam_pipeline.run(
         write, plan, download_config.beam_runner, download_config.beam_options
       )
     else:
-      num_jobs = sum(len(shard.jobs) for shard in plan)
       num_workers = min(self._num_workers, num_jobs // _JOBS_PER_WORKER)
       outcomes = processes.run(write, plan, num_workers)
-    with progress.Progress(self.rejects.total, unit="record") as bar:
+    with progress.Progress(num_jobs, unit="record") as bar:
+      done = 0
       for shard, outcome in zip(plan, outcomes, strict=True):
+        done += len(shard.jobs)
+        bar.update(done)
         self.num_resumed += outcome.resumed
         self.rejects.seen += len(shard.jobs)
         self.rejects.extend(outcome.rejected)
         self.rejects.check()
-        bar.update(self.rejects.seen)
         yield outcome
 
   def _publish(
@@ -274,6 +273,7 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
     if manual_dir is None:
       manual_dir = downloads.fetch(self.DOWNLOAD, dl_manager)
     jobs = self._list_jobs(pathlib.Path(manual_dir))
+    self.rejects.start(sum(map(len, jobs.values())))
     check_jobs(jobs)
     return jobs
 

@@ -126,7 +126,7 @@ class Rejects:
   """The list of rejected records of one build and its limit.
 
   Attributes:
-    total: number of records of the corpus, set once it is known.
+    total: number of records of the corpus, once it is known.
     seen: number of records that were looked at so far.
     counts: reason -> number of rejected records.
     left_out: reason -> number of records left out by definition; they are in
@@ -145,6 +145,12 @@ class Rejects:
     self.left_out: collections.Counter[str] = collections.Counter()
     self._max_fraction = max_fraction
     self._entries: list[Rejection] = []
+
+  def start(self, num_left: int) -> None:
+    """Says how many records are still to be looked at; checks the limit."""
+    self.seen = self.counts.total()
+    self.total = self.seen + num_left
+    self.check()
 
   def add(self, record_id: str, reason: str, detail: str) -> None:
     """Adds a record that cannot be used."""

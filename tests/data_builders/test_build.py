@@ -203,6 +203,14 @@ def test_split_without_usable_records(own_corpus, tmp_path):
     _build(own_corpus, tmp_path / "data", max_rejected=1.0)
 
 
+def test_rows_that_are_all_unusable(own_corpus, tmp_path):
+  rows = [ptb_xl_corpus.row(i) | {"strat_fold": "?"} for i in range(2, 62)]
+  ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows)
+  with pytest.raises(UserError, match="60 of the first 60.*bad_metadata 60"):
+    _build(own_corpus, tmp_path)
+  assert len(_rejected(tmp_path / "ptb_xl" / "100hz" / "rejected.jsonl")) == 60
+
+
 def test_failed_overwrite_keeps_the_old_data_set(own_corpus, tmp_path):
   final = _build(own_corpus, tmp_path / "data")
   before = _files(final)

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 import wfdb
 
 from cgdmer_jax.errors import UserError
-from data_builders import build, codec, records, scp, wfdb_io
+from data_builders import build, codec, rejects, scp, wfdb_io
 from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
 
 # Our label set -> folder and metadata columns of the published split files.
@@ -195,8 +195,10 @@ def test_both_versions_agree(real_data):
   rows = read_rows(high / "ptbxl_database.csv")
   correlations = []
   for row in (r for r in rows if r["ecg_id"] in known):
-    a = records.decode(low / row["filename_lr"], spec).ecg[:, 20:-20]
-    b = records.decode(high / row["filename_hr"], spec).ecg[:, 20:-20]
+    a, b = (
+      codec.encode(wfdb_io.read(path), spec)[0][:, 20:-20]
+      for path in (low / row["filename_lr"], high / row["filename_hr"])
+    )
     correlations += [np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)]
   assert len(correlations) >= 100 * 12
   assert min(correlations) > 0.9 and np.median(correlations) > 0.995
@@ -251,5 +253,6 @@ def test_wrong_rate_is_rejected(tmp_path):
   path = tmp_path / "r"
   ptb_xl_corpus.write_record(path, ptb_xl_corpus.signal(1, 500), 500)
   spec = ptb_xl.Builder(config="100hz", data_dir=tmp_path)._signal_spec()
-  assert records.decode(path, spec).reason == "wrong_rate"
+  with pytest.raises(rejects.WrongRate):
+    codec.encode(wfdb_io.read(path), spec)
   assert wfdb_io.read(path).sampling_rate == 500
