@@ -98,10 +98,9 @@ def seconds_each(name, number, run):
 
 
 def reading(number=500):
-  from data_builders.mimic_iv_ecg import mimic_iv_ecg_dataset_builder as mimic
-
   from cgdmer_jax.data.source import EcgSource
   from data_builders import codec, shards, wfdb_io
+  from data_builders.mimic_iv_ecg import mimic_iv_ecg_dataset_builder as mimic
 
   os.sched_setaffinity(0, {0})
   warnings.simplefilter("ignore")  # of pandas in wfdb
