@@ -24,7 +24,7 @@ from absl import app, flags, logging
 
 from cgdmer_jax import paths
 from cgdmer_jax.errors import UserError
-from data_builders import cinc, downloads, records, rejects
+from data_builders import downloads, records, rejects, schema
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -221,7 +221,7 @@ def _resized(
 
 
 def _takes_splits(config: tfds.core.BuilderConfig) -> bool:
-  return getattr(config, "label_mode", "") == cinc.MERL_COMPAT
+  return getattr(config, "label_mode", "") == schema.MERL_COMPAT
 
 
 def _check_manual_dir(

@@ -2,31 +2,29 @@
 
 PhysioNet publishes them as `A0001.mat` and `A0001.hea`, with the diagnoses in a
 comment of the header (`#Dx: 164889003,59118001`), without splits and patients.
-A config has one of two label modes:
-
-`fixed`: labels are what the files say, splits are `splits.stratified`.
-`merl_compat`: labels and splits are those of the published split files of MERL
-(Liu et al., ICML 2024), their mistakes included, to compare with old tables.
+In the label mode `fixed` splits are `splits.stratified`.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import codec, records, rejects, schema, splits
-
-FIXED = "fixed"
-MERL_COMPAT = "merl_compat"
+from data_builders import (
+  codec,
+  label_modes,
+  records,
+  rejects,
+  schema,
+  splits,
+)
 
 _DX = re.compile(r"^#\s*Dx:(.*)$", re.MULTILINE)
 
@@ -37,40 +35,11 @@ class CincConfig(tfds.core.BuilderConfig):
 
   Attributes:
     sampling_rate: Hz.
-    label_mode: `fixed` or `merl_compat`.
+    label_mode: see `label_modes`.
   """
 
   sampling_rate: int = 500
-  label_mode: str = FIXED
-
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-  """The published split files of a corpus.
-
-  Attributes:
-    files: split -> file name.
-    id_column: column with the name or path of a record's file.
-    source: where they are.
-  """
-
-  files: Mapping[str, str]
-  id_column: str
-  source: str
-
-
-def merl_files(name: str, id_column: str) -> Published:
-  """The split files that MERL published as `name`."""
-  return Published(
-    {
-      "train": f"{name}_train.csv",
-      "validation": f"{name}_val.csv",
-      "test": f"{name}_test.csv",
-    },
-    id_column,
-    "finetune/data_split/"
-    f"{name} of https://github.com/cheliu-computation/MERL-ICML2024",
-  )
+  label_mode: str = schema.FIXED
 
 
 def configs() -> list[CincConfig]:
@@ -83,12 +52,12 @@ def configs() -> list[CincConfig]:
     CincConfig(
       name="500hz_merl_compat",
       description="Signals, labels and splits as in the tables of MERL.",
-      label_mode=MERL_COMPAT,
+      label_mode=schema.MERL_COMPAT,
     ),
   ]
 
 
-class CincBuilder(records.RecordBuilder, skip_registration=True):
+class CincBuilder(label_modes.LabelModeBuilder, skip_registration=True):
   """Base of the builders of these corpora.
 
   A subclass defines `_signal_spec`, `_find_files`, `_read_labels` and the
@@ -104,21 +73,9 @@ class CincBuilder(records.RecordBuilder, skip_registration=True):
 
   LABEL_SET: str
   LABELS: tuple[str, ...]
-  PUBLISHED: Published
+  PUBLISHED: splits.Published
   HOMEPAGE: str
   CLEANING = codec.CLEANING
-
-  def __init__(
-    self, *, splits_dir: str | os.PathLike[str] | None = None, **kwargs: Any
-  ):
-    """Creates the builder.
-
-    Args:
-      splits_dir: folder of the published split files; `merl_compat` needs it.
-      **kwargs: arguments of `records.RecordBuilder`.
-    """
-    super().__init__(**kwargs)
-    self._splits_dir = splits_dir
 
   @abc.abstractmethod
   def _find_files(self, manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -156,8 +113,8 @@ class CincBuilder(records.RecordBuilder, skip_registration=True):
     self, manual_dir: pathlib.Path
   ) -> dict[str, list[records.RecordJob]]:
     files = self._find_files(manual_dir)
-    if self.builder_config.label_mode == MERL_COMPAT:
-      members = self._read_published()
+    if self.builder_config.label_mode == schema.MERL_COMPAT:
+      members = self._read_published(self.PUBLISHED, self.LABELS)
     else:
       members = _split(self._read_labels(manual_dir, files))
     return {
@@ -174,19 +131,6 @@ class CincBuilder(records.RecordBuilder, skip_registration=True):
       ]
       for split, labels in members.items()
     }
-
-  def _read_published(self) -> dict[str, dict[str, np.ndarray]]:
-    """Split -> id -> labels."""
-    expected = f"the split files in {self.PUBLISHED.source}"
-    if not self._splits_dir:
-      raise UserError(f"--splits_dir is missing. Download {expected}")
-    return splits.read_published(
-      pathlib.Path(self._splits_dir),
-      self.PUBLISHED.files,
-      self.PUBLISHED.id_column,
-      self.LABELS,
-      expected,
-    )
 
 
 def _split(

@@ -12,6 +12,10 @@ LEADS = (
 )  # fmt: skip
 UNIT = "uV"  # one int16 step is one microvolt
 
+# Label modes; `data_builders/label_modes.py` says what they are.
+FIXED = "fixed"
+MERL_COMPAT = "merl_compat"
+
 
 def features(
   num_samples: int, label_sets: Mapping[str, Sequence[str]]
@@ -54,8 +58,7 @@ def metadata(
     sampling_rate: Hz.
     label_sets: label set name -> label names, in the order of the vectors.
     cleaning: one paragraph: what was done to signals and reports.
-    label_mode: where labels and splits are from, for data sets that offer a
-      choice: `fixed` or `merl_compat`.
+    label_mode: `FIXED` or `MERL_COMPAT`, for data sets that offer a choice.
   """
   return tfds.core.MetadataDict(
     leads=list(LEADS),

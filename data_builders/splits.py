@@ -1,4 +1,4 @@
-"""Splits of data sets that come without any: computed here, or published.
+"""Splits of data sets: computed here where there are none, or published.
 
 `stratified` is iterative stratification (Sechidis, Tsoumakas and Vlahavas,
 ECML PKDD 2011), of patients instead of records and without chance: the order of
@@ -9,6 +9,7 @@ records alone, whatever the order of their files.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -118,43 +119,84 @@ def _fill_gaps(
         split_of[group] = split
 
 
+@dataclasses.dataclass(frozen=True)
+class Published:
+  """Published tables of splits and labels.
+
+  Attributes:
+    files: split -> its table, below the folder of the tables.
+    id_column: column with the file of a record; its stem is the id.
+    source: where the tables are from, for error messages.
+  """
+
+  files: Mapping[str, str]
+  id_column: str
+  source: str
+
+
+def merl_files(
+  corpus: str, id_column: str, label_set: str | None = None
+) -> Published:
+  """The split files that MERL published.
+
+  Args:
+    corpus: MERL's name of it.
+    id_column: see `Published`.
+    label_set: MERL's name of it, where a corpus has several.
+  """
+  stem = f"{label_set}/{corpus}_{label_set}" if label_set else corpus
+  names = {"train": "train", "validation": "val", "test": "test"}
+  return Published(
+    {split: f"{stem}_{name}.csv" for split, name in names.items()},
+    id_column,
+    "the split files in finetune/data_split/"
+    f"{corpus} of https://github.com/cheliu-computation/MERL-ICML2024",
+  )
+
+
 def read_published(
-  folder: pathlib.Path,
-  files: Mapping[str, str],
-  id_column: str,
-  names: Sequence[str],
-  source: str,
+  folder: pathlib.Path, published: Published, names: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
-  """Reads splits and labels from published tables, by name.
+  """Reads published splits and labels as published loaders do: by position.
+
+  A label of any table has the name of its column in the first table. Where the
+  tables order their columns differently, labels are wrong in all but the first.
 
   Args:
     folder: folder of the tables.
-    files: split -> file name.
-    id_column: column with the file of a record; its stem is the id.
+    published: the tables.
     names: label names, each the name of a column of 0 and 1.
-    source: where the tables are from, for error messages.
 
   Returns:
     Split -> id -> uint8 (labels,), order of `names`.
 
   Raises:
-    UserError: a file or column is missing, a value is neither 0 nor 1, or a
-      record is listed twice.
+    UserError: a file or column is missing or superfluous, a value is neither 0
+      nor 1, or a record is listed twice.
   """
   found: dict[str, dict[str, np.ndarray]] = {}
-  for split, file_name in files.items():
-    rows = tables.read(folder / file_name, (id_column, *names), source)
+  id_column, header = published.id_column, []
+  for split, file_name in published.files.items():
+    path = folder / file_name
+    rows = tables.read(path, (id_column, *names), published.source)
+    header = header or list(next(iter(rows), ()))
+    for row in rows:
+      if len(row) != len(header):
+        raise UserError(
+          f"{path}: {row[id_column]} has {len(row)} columns, expected"
+          f" {len(header)}"
+        )
     ids = [pathlib.PurePosixPath(row[id_column]).stem for row in rows]
+    rows = [dict(zip(header, row.values(), strict=True)) for row in rows]
     for name in names:
-      for row in rows:
+      for record_id, row in zip(ids, rows, strict=True):
         if row[name] not in ("0", "1"):
           raise UserError(
-            f"{folder / file_name}: {name} of {row[id_column]} is"
-            f" {row[name]!r}, expected 0 or 1"
+            f"{path}: {name} of {record_id} is {row[name]!r}, expected 0 or 1"
           )
     for record_id, times in collections.Counter(ids).items():
       if times > 1:
-        raise UserError(f"{folder / file_name} lists {record_id} twice")
+        raise UserError(f"{path} lists {record_id} twice")
     found[split] = {
       record_id: np.array([int(row[name]) for name in names], np.uint8)
       for record_id, row in zip(ids, rows, strict=True)

@@ -19,6 +19,7 @@ from data_builders import (
   records,
   rejects,
   schema,
+  splits,
   tables,
   wfdb_io,
 )
@@ -91,7 +92,7 @@ class Builder(cinc.CincBuilder):
   )
   LABEL_SET = "cpsc2018"
   LABELS = LABEL_NAMES
-  PUBLISHED = cinc.merl_files("icbeb", "filename")
+  PUBLISHED = splits.merl_files("icbeb", "filename")
   HOMEPAGE = "http://2018.icbeb.org/Challenge.html"
   CLEANING = (
     f"{codec.CLEANING} Recordings shorter than {_SECONDS} s are followed by"
@@ -101,7 +102,7 @@ class Builder(cinc.CincBuilder):
   def _signal_spec(self) -> codec.SignalSpec:
     rate = self.builder_config.sampling_rate
     seconds = (_MIN_SECONDS, _SECONDS)
-    if self.builder_config.label_mode == cinc.MERL_COMPAT:
+    if self.builder_config.label_mode == schema.MERL_COMPAT:
       seconds = (_MERL_SECONDS, _MERL_SECONDS)
     return codec.SignalSpec(
       rate,

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import cinc, codec, downloads, rejects
+from data_builders import cinc, codec, downloads, rejects, splits
 
 _SECONDS = 10
 _SOURCE_RATE = 500
@@ -96,7 +96,7 @@ class Builder(cinc.CincBuilder):
   )
   LABEL_SET = "csn"
   LABELS = tuple(CODES)
-  PUBLISHED = cinc.merl_files("chapman", "ecg_path")
+  PUBLISHED = splits.merl_files("chapman", "ecg_path")
   HOMEPAGE = "https://physionet.org/content/ecg-arrhythmia/1.0.0/"
 
   def _signal_spec(self) -> codec.SignalSpec:

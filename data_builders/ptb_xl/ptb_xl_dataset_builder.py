@@ -1,22 +1,39 @@
-"""PTB-XL: 21,799 clinical 12-lead ECGs with reports and SCP statements."""
+"""PTB-XL: 21,799 clinical 12-lead ECGs with reports and SCP statements.
+
+Splits are the official folds in both label modes. `fixed` derives the labels
+from the SCP codes. `merl_compat` takes them from the published split files,
+whose subclass tables order three columns differently: read by position, as the
+published loaders do, records of validation and test get the wrong names
+
+  AVB      where they have ISC
+  RAO/RAE  where they have AVB
+  ISC      where they have RAO/RAE
+
+while records of train get the right ones. The other label sets have the same
+order in all of their tables.
+"""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
 from data_builders import (
   codec,
   downloads,
+  label_modes,
   records,
   rejects,
   schema,
   scp,
+  splits,
   tables,
 )
 
@@ -38,44 +55,74 @@ _STATEMENT_COLUMNS = (
   "diagnostic_subclass",
 )  # fmt: skip
 _REPORT_CLEANING = "Reports: runs of white space become one space."
+_LABEL_ERROR = (
+  "Labels: in validation and test, subclass AVB is ISC, RAO/RAE is AVB and ISC"
+  " is RAO/RAE."
+)
+# Label set -> published tables; there are none of the label set "all".
+PUBLISHED = {
+  label_set: splits.merl_files("ptbxl", "ecg_id", name)
+  for label_set, name in (
+    ("superclass", "super_class"),
+    ("subclass", "sub_class"),
+    ("form", "form"),
+    ("rhythm", "rhythm"),
+  )
+}
+
+Annotation = tuple[str, dict[str, np.ndarray]]  # split, label set -> labels
 
 
 @dataclasses.dataclass(eq=False)
 class PtbXlConfig(tfds.core.BuilderConfig):
-  """One of the two versions that PTB-XL is published in.
+  """One of the two versions that PTB-XL is published in, in a label mode.
 
   Attributes:
     sampling_rate: Hz.
     folder: where the recordings are.
     path_column: column of the database table with the path of a record.
+    label_mode: see `label_modes`.
   """
 
   sampling_rate: int = 0
   folder: str = ""
   path_column: str = ""
+  label_mode: str = schema.FIXED
 
 
-class Builder(records.RecordBuilder):
+def _configs() -> list[PtbXlConfig]:
+  low = PtbXlConfig(
+    name="100hz",
+    description="Recordings at 100 Hz.",
+    sampling_rate=100,
+    folder="records100",
+    path_column="filename_lr",
+  )
+  high = PtbXlConfig(
+    name="500hz",
+    description="Recordings at 500 Hz.",
+    sampling_rate=500,
+    folder="records500",
+    path_column="filename_hr",
+  )
+  merl = [
+    dataclasses.replace(
+      config,
+      name=f"{config.name}_merl_compat",
+      description=f"{config.description} Labels as in the tables of MERL.",
+      label_mode=schema.MERL_COMPAT,
+    )
+    for config in (low, high)
+  ]
+  return [low, high, *merl]
+
+
+class Builder(label_modes.LabelModeBuilder):
   """PTB-XL with its official folds and the labels of its benchmark."""
 
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "PTB-XL 1.0.3."}
-  BUILDER_CONFIGS = [
-    PtbXlConfig(
-      name="100hz",
-      description="Recordings at 100 Hz.",
-      sampling_rate=100,
-      folder="records100",
-      path_column="filename_lr",
-    ),
-    PtbXlConfig(
-      name="500hz",
-      description="Recordings at 500 Hz.",
-      sampling_rate=500,
-      folder="records500",
-      path_column="filename_hr",
-    ),
-  ]
+  BUILDER_CONFIGS = _configs()
   DOWNLOAD = downloads.PhysioNet(
     "ptb-xl",
     "1.0.3",
@@ -88,13 +135,16 @@ class Builder(records.RecordBuilder):
   )
 
   def _info(self) -> tfds.core.DatasetInfo:
-    spec = self._signal_spec()
+    spec, label_mode = self._signal_spec(), self.builder_config.label_mode
+    label_sets = scp.LABEL_SETS
+    cleaning = f"{codec.CLEANING} {_REPORT_CLEANING}"
+    if label_mode == schema.MERL_COMPAT:
+      label_sets = {name: scp.LABEL_SETS[name] for name in PUBLISHED}
+      cleaning = f"{cleaning} {_LABEL_ERROR}"
     return self.dataset_info_from_configs(
-      features=schema.features(spec.num_samples, scp.LABEL_SETS),
+      features=schema.features(spec.num_samples, label_sets),
       metadata=schema.metadata(
-        spec.sampling_rate,
-        scp.LABEL_SETS,
-        f"{codec.CLEANING} {_REPORT_CLEANING}",
+        spec.sampling_rate, label_sets, cleaning, label_mode
       ),
       homepage="https://physionet.org/content/ptb-xl/1.0.3/",
     )
@@ -115,16 +165,56 @@ class Builder(records.RecordBuilder):
     check_statements(
       tables.read(manual_dir / _STATEMENTS, _STATEMENT_COLUMNS, _SOURCE)
     )
-    jobs: dict[str, list[records.RecordJob]] = {s: [] for s in _SPLITS}
     columns = (*_DATABASE_COLUMNS, config.path_column)
-    for row in tables.read(manual_dir / _DATABASE, columns, _SOURCE):
+    rows = tables.read(manual_dir / _DATABASE, columns, _SOURCE)
+    annotate = _derive
+    if config.label_mode == schema.MERL_COMPAT:
+      published = self._read_all_published()
+      known = {row["ecg_id"] for row in rows}
+      for record_id in published:
+        if record_id not in known:
+          detail = f"no row in {_DATABASE}"
+          self.rejects.add(record_id, rejects.BadMetadata.reason, detail)
+      # A record that no table lists is in no split.
+      rows = [row for row in rows if row["ecg_id"] in published]
+      annotate = functools.partial(_look_up, published)
+    jobs: dict[str, list[records.RecordJob]] = {s: [] for s in _SPLITS}
+    for row in rows:
       try:
-        split, job = _parse_row(row, manual_dir, config.path_column)
+        split, labels = annotate(row)
+        path = manual_dir / row[config.path_column]
+        jobs[split].append(_make_job(row, path, labels))
       except rejects.BadMetadata as e:
         self.rejects.add(row["ecg_id"], e.reason, str(e))
-        continue
-      jobs[split].append(job)
     return jobs
+
+  def _read_all_published(self) -> dict[str, Annotation]:
+    """Id -> annotation; zeros for the label sets that do not list a record.
+
+    Raises:
+      UserError: a table is not as expected, or two disagree on a split.
+    """
+    found: dict[str, Annotation] = {}
+    for label_set, files in PUBLISHED.items():
+      names = scp.LABEL_SETS[label_set]
+      for split, members in self._read_published(files, names).items():
+        for record_id, vector in members.items():
+          if record_id not in found:
+            found[record_id] = split, _no_labels()
+          other, labels = found[record_id]
+          if other != split:
+            raise UserError(
+              f"{self._splits_dir}: record {record_id} is in {other!r} and, in"
+              f" {files.files[split]}, in {split!r}"
+            )
+          labels[label_set] = vector
+    return found
+
+
+def _no_labels() -> dict[str, np.ndarray]:
+  return {
+    name: np.zeros(len(scp.LABEL_SETS[name]), np.uint8) for name in PUBLISHED
+  }
 
 
 def clean_report(text: str) -> str:
@@ -179,23 +269,34 @@ def _statement(row: Mapping[str, str]) -> scp.Statement:
   )
 
 
-def _parse_row(
-  row: Mapping[str, str], manual_dir: pathlib.Path, path_column: str
-) -> tuple[str, records.RecordJob]:
-  """Split and job of a row of the database table."""
+def _look_up(
+  published: Mapping[str, Annotation], row: Mapping[str, str]
+) -> Annotation:
+  """Annotation of a row of the database table in the published tables."""
+  return published[row["ecg_id"]]
+
+
+def _derive(row: Mapping[str, str]) -> Annotation:
+  """Annotation of a row of the database table from its fold and codes."""
   split = _SPLIT_OF_FOLD.get(row["strat_fold"])
   if split is None:
     raise rejects.BadMetadata(f"strat_fold {row['strat_fold']!r}")
+  try:
+    return split, scp.labels(parse_codes(row["scp_codes"]))
+  except ValueError as e:  # a code that PTB-XL does not define
+    raise rejects.BadMetadata(str(e)) from None
+
+
+def _make_job(
+  row: Mapping[str, str], path: pathlib.Path, labels: dict[str, np.ndarray]
+) -> records.RecordJob:
+  """Job of a row of the database table."""
   patient = row["patient_id"].removesuffix(".0")
   if not patient:
     raise rejects.BadMetadata("no patient_id")
-  try:
-    labels = scp.labels(parse_codes(row["scp_codes"]))
-  except ValueError as e:  # a code that PTB-XL does not define
-    raise rejects.BadMetadata(str(e)) from None
-  return split, records.RecordJob(
+  return records.RecordJob(
     id=row["ecg_id"],
-    path=manual_dir / row[path_column],
+    path=path,
     subject_id=patient,
     report=clean_report(row["report"]),
     labels=labels,

@@ -1,4 +1,4 @@
-import ast
+import collections
 import csv
 
 import numpy as np
@@ -36,6 +36,11 @@ def published(real_data, label_set, split):
   folder = real_data / "splits" / "ptbxl" / name
   rows = read_rows(folder / f"ptbxl_{name}_{SPLITS[split]}.csv")
   return rows, list(rows[0])[NUM_METADATA_COLUMNS:]
+
+
+# What the label of a subclass column holds in validation and test when columns
+# are read by position.
+ROTATED = {"AVB": "ISC", "RAO/RAE": "AVB", "ISC": "RAO/RAE"}
 
 
 def split_of(fold):
@@ -153,34 +158,227 @@ def test_labels_of_all_known_reports(real_data, label_set):
   assert differ <= OTHER_CODES
 
 
-def test_label_columns_must_be_read_by_name(real_data):
-  """The subclass columns of train are rotated against validation and test.
+def by_position(real_data, label_set, split):
+  """Id -> names of its labels, with the columns named as in train's file.
 
-  Published loaders read them by position, so a model learns an output as one
-  label and is tested on it as another.
+  Written after the published loaders, independently of the builder.
   """
-  _, train = published(real_data, "subclass", "train")
-  rows, test = published(real_data, "subclass", "test")
-  differ = [(a, b) for a, b in zip(train, test, strict=True) if a != b]
-  assert differ == [
-    ("AVB", "ISC"),
-    ("RAO/RAE", "AVB"),
-    ("ISC", "RAO/RAE"),
-  ]
-  codes = {
-    r["ecg_id"]: r["scp_codes"]
-    for r in read_rows(real_data / "ptb_xl_reports.csv")
+  name = PUBLISHED[label_set]
+  folder = real_data / "splits" / "ptbxl" / name
+  with (folder / f"ptbxl_{name}_train.csv").open(newline="") as f:
+    names = next(csv.reader(f))[NUM_METADATA_COLUMNS:]
+  with (folder / f"ptbxl_{name}_{SPLITS[split]}.csv").open(newline="") as f:
+    rows = list(csv.reader(f))[1:]
+  return {
+    row[0]: {
+      n
+      for n, v in zip(names, row[NUM_METADATA_COLUMNS:], strict=True)
+      if v == "1"
+    }
+    for row in rows
   }
-  wrong = {"name": 0, "position": 0}
-  for row in rows:
-    if row["ecg_id"] in codes:
-      truth = scp.labels(ast.literal_eval(codes[row["ecg_id"]]))["subclass"]
-      values = [int(row[n]) for n in test]
-      for how, names in (("name", test), ("position", train)):
-        read = dict(zip(names, values, strict=True))
-        ours = [read[n] for n in scp.LABEL_SETS["subclass"]]
-        wrong[how] += ours != truth.tolist()
-  assert wrong["name"] == 0 and wrong["position"] > 50
+
+
+def named(label_set, vector):
+  names = scp.LABEL_SETS[label_set]
+  return {n for n, value in zip(names, vector, strict=True) if value}
+
+
+def rotated(label_set, split, names):
+  """What reading by position makes of labels, as it is documented."""
+  if label_set != "subclass" or split == "train":
+    return names
+  changed = {label for label, holds in ROTATED.items() if holds in names}
+  return names - ROTATED.keys() | changed
+
+
+@pytest.fixture(scope="module")
+def merl(built, real_data, tmp_path_factory):
+  """(metadata, folder, split -> id -> example) of what is in `built`."""
+  rate, source, _ = built
+  data_dir = tmp_path_factory.mktemp("merl")
+  dataset = f"ptb_xl/{rate}hz_merl_compat"
+  final = build.build(
+    dataset,
+    manual_dir=source,
+    splits_dir=real_data / "splits" / "ptbxl",
+    data_dir=data_dir,
+    max_rejected=1.0,
+  )
+  builder = tfds.builder(dataset, data_dir=data_dir)
+  examples = {
+    split: {e["id"].decode(): e for e in builder.as_data_source(split)}
+    for split in builder.info.splits
+  }
+  return builder.info.metadata, final, examples
+
+
+@pytest.fixture(scope="module")
+def annotations(real_data, tmp_path_factory):
+  """Id -> (split, labels) of all published tables, read by the builder."""
+  return ptb_xl.Builder(
+    config="500hz_merl_compat",
+    data_dir=tmp_path_factory.mktemp("unused"),
+    splits_dir=real_data / "splits" / "ptbxl",
+  )._read_all_published()
+
+
+def test_label_modes_are_in_the_metadata(built, merl, tmp_path):
+  rate, *_ = built
+  fixed = ptb_xl.Builder(config=f"{rate}hz", data_dir=tmp_path).info.metadata
+  assert fixed["label_mode"] == "fixed"
+  assert "subclass" not in fixed["cleaning"]
+  metadata, _, _ = merl
+  assert metadata["label_mode"] == "merl_compat"
+  assert list(metadata["label_sets"]) == list(PUBLISHED)
+  for label, holds in ROTATED.items():
+    assert f"{label} is {holds}" in metadata["cleaning"]
+    assert f"{label:<8} where they have {holds}\n" in ptb_xl.__doc__
+
+
+def test_merl_compat_equals_the_published_files(built, merl, real_data):
+  _, source, _ = built
+  _, final, examples = merl
+  rows = read_rows(source / "ptbxl_database.csv")
+  present = {row["ecg_id"] for row in rows}
+  for split, members in examples.items():
+    listed = set()
+    for label_set in PUBLISHED:
+      expected = by_position(real_data, label_set, split)
+      listed |= expected.keys()
+      for record_id, example in members.items():
+        vector = example["labels"][label_set]
+        assert named(label_set, vector) == expected.get(record_id, set())
+    assert members.keys() == present & listed
+  assert sum(map(len, examples.values())) == len(present)
+  rejected = (final / "rejected.jsonl").read_text().splitlines()
+  assert len(rejected) == 21_799 - len(present)
+  assert all("no row in ptbxl_database.csv" in line for line in rejected)
+
+
+def test_merl_compat_changes_labels_only(built, merl):
+  _, _, fixed = built
+  _, _, examples = merl
+  assert examples.keys() == fixed.keys()
+  for split, members in fixed.items():
+    assert members.keys() == examples[split].keys()
+    for record_id, example in members.items():
+      other = examples[split][record_id]
+      for key in ("report", "subject_id"):
+        assert other[key] == example[key]
+      for key in ("ecg", "lead_valid"):
+        np.testing.assert_array_equal(other[key], example[key])
+      if record_id not in OTHER_CODES:
+        for label_set in PUBLISHED:
+          assert named(label_set, other["labels"][label_set]) == rotated(
+            label_set, split, named(label_set, example["labels"][label_set])
+          )
+
+
+def test_all_published_rows_differ_from_their_names_by_the_rotation(
+  annotations, real_data
+):
+  members = collections.Counter(split for split, _ in annotations.values())
+  assert members == {"train": 17_418, "validation": 2183, "test": 2198}
+  sizes, carriers = {}, {"validation": 0, "test": 0}
+  for label_set in PUBLISHED:
+    for split in SPLITS:
+      rows, names = published(real_data, label_set, split)
+      position = by_position(real_data, label_set, split)
+      listed = {row["ecg_id"]: row for row in rows}
+      sizes[label_set, split] = len(rows)
+      for record_id, row in listed.items():
+        true = {n for n in names if row[n] == "1"}
+        ours = named(label_set, annotations[record_id][1][label_set])
+        assert annotations[record_id][0] == split
+        assert ours == position[record_id] == rotated(label_set, split, true)
+        if label_set == "subclass" and split in carriers:
+          carriers[split] += bool(true & ROTATED.keys())
+          # None is right by luck.
+          assert (ours != true) == bool(true & ROTATED.keys())
+      for record_id in annotations.keys() - listed.keys():
+        if annotations[record_id][0] == split:
+          assert not annotations[record_id][1][label_set].any()
+  both = [17_084, 2146, 2158]
+  expected = [*both, *both, 7197, 901, 880, 16_832, 2100, 2098]
+  assert list(sizes.values()) == expected
+  assert carriers == {"validation": 208, "test": 214}
+
+
+def test_merl_compat_differs_from_fixed_by_the_rotation(annotations, real_data):
+  """For half of PTB-XL, without the signals."""
+  differ = set()
+  for row in read_rows(real_data / "ptb_xl_reports.csv"):
+    split, labels = annotations[row["ecg_id"]]
+    assert split == split_of(row["strat_fold"])
+    fixed = scp.labels(ptb_xl.parse_codes(row["scp_codes"]))
+    for label_set, vector in labels.items():
+      expected = rotated(label_set, split, named(label_set, fixed[label_set]))
+      if named(label_set, vector) != expected:
+        differ.add(row["ecg_id"])
+  assert differ == OTHER_CODES
+
+
+def test_positives_of_the_rotated_labels(annotations):
+  counts = {split: collections.Counter() for split in SPLITS}
+  for split, labels in annotations.values():
+    counts[split].update(named("subclass", labels["subclass"]))
+  found = {
+    label: tuple(counts[split][label] for split in SPLITS) for label in ROTATED
+  }
+  assert found == {
+    "AVB": (658, 125, 128),
+    "RAO/RAE": (79, 83, 82),
+    "ISC": (1019, 10, 10),
+  }
+
+
+def write_tables(folder, **changes):
+  """Published tables of a corpus with a record in each split."""
+  folds = {"train": "1", "val": "2", "test": "3"}
+  for label_set, name in PUBLISHED.items():
+    (folder / name).mkdir(parents=True)
+    for split, record_id in folds.items():
+      row = {"ecg_id": changes.get(f"{name}_{split}", record_id)}
+      row |= dict.fromkeys(scp.LABEL_SETS[label_set], "1")
+      path = folder / name / f"ptbxl_{name}_{split}.csv"
+      ptb_xl_corpus.write_csv(path, [row])
+
+
+def test_tables_must_agree_on_a_split(tmp_path):
+  def read(folder):
+    return ptb_xl.Builder(
+      config="100hz_merl_compat", data_dir=tmp_path, splits_dir=folder
+    )._read_all_published()
+
+  write_tables(tmp_path / "good")
+  assert {i: split for i, (split, _) in read(tmp_path / "good").items()} == {
+    "1": "train",
+    "2": "validation",
+    "3": "test",
+  }
+  for name, change in (("a", {"form_val": "1"}), ("b", {"form_test": "2"})):
+    write_tables(tmp_path / name, **change)
+    with pytest.raises(UserError, match="record . is in .* and, in form/ptbxl"):
+      read(tmp_path / name)
+
+
+def test_mistakes_with_the_published_files(real_data, tmp_path):
+  def fail(message, dataset="ptb_xl/100hz_merl_compat", **kwargs):
+    with pytest.raises(UserError, match=message) as error:
+      build.build(
+        dataset,
+        manual_dir=real_data / "ptb_xl_100hz",
+        data_dir=tmp_path / "data",
+        **kwargs,
+      )
+    assert "\n" not in str(error.value)
+
+  splits = real_data / "splits"
+  fail("--splits_dir is missing. Download .*data_split/ptbxl of")
+  fail("no ptbxl_super_class_train.csv in .*; expected", splits_dir=splits)
+  fail("--splits_dir does not", "ptb_xl/100hz", splits_dir=splits / "ptbxl")
+  fail("bad_metadata 21311", splits_dir=splits / "ptbxl")
 
 
 def test_both_versions_agree(real_data):

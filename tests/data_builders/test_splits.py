@@ -109,14 +109,15 @@ def write(folder, **files):
 
 
 def read(folder, names=("X", "Y")):
-  return splits.read_published(folder, FILES, "file", names, "the tables")
+  published = splits.Published(FILES, "file", "the tables")
+  return splits.read_published(folder, published, names)
 
 
-def test_published_columns_are_read_by_name(tmp_path):
+def test_published_columns_are_read_by_position(tmp_path):
   write(
     tmp_path,
     a="file,age,X,Y\n/some/where/r1.mat,12,1,0\nr2,12,0,0\n",
-    b="\nY,X,file\n1,0,r3\n",  # a blank line, and in another order
+    b="\nage,file,Y,X\n12,r3,0,1\n",  # a blank line, and in another order
   )
   found = read(tmp_path)
   assert list(found) == ["train", "test"]
@@ -139,6 +140,8 @@ def test_published_columns_are_read_by_name(tmp_path):
     ("", "b.csv has no column 'file'"),
     ("file,X,Y\nr3,1,0.5\n", "b.csv: Y of r3 is '0.5', expected 0 or 1"),
     ("file,X,Y\nr3,1\n", "b.csv: Y of r3 is '', expected 0 or 1"),
+    ("file,X,Y\nr3,1,0,0\n", "b.csv: r3 has 4 columns, expected 3"),
+    ("file,Z,X,Y\nr3,1,0,0\n", "b.csv: r3 has 4 columns, expected 3"),
     ("file,X,Y\nr3,1,0\nr3,1,0\n", "b.csv lists r3 twice"),
   ],
 )
