@@ -110,6 +110,7 @@ def evaluate(
         label_set,
         encoders,
         config_hash=experiment_lib.config_hash(experiment.config),
+        label_mode=test.label_mode,
         min_positives=config.min_positives,
         num_bootstrap=config.num_bootstrap,
         num_permutations=config.num_bootstrap,
@@ -234,9 +235,7 @@ def _show(documents, workdir: pathlib.Path) -> None:
     }
     name = f"auroc-{first['dataset'].replace('/', '-')}-{first['label_set']}"
     figures.save(
-      figures.auroc_per_label(
-        series, title=f"{first['dataset']}, {first['label_set']}"
-      ),
+      figures.auroc_per_label(series, title=tables.topic(first)),
       workdir / "figures" / f"{name}.png",
     )
   path = workdir / "results" / "tables.md"

@@ -99,6 +99,7 @@ def check_results(recipe, workdir):
     recipe != "mae"
   )
   document = json.loads((workdir / "results" / probe).read_text())
+  assert document["label_mode"] == "fixed"
   encoders = [e["name"] for e in document["encoders"]]
   assert encoders == (["random"] if recipe == "random" else [recipe, "random"])
   figures = {p.name for p in (workdir / "figures").iterdir()}

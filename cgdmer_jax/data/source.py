@@ -36,6 +36,7 @@ class EcgSource:
     sampling_rate: Hz.
     num_samples: samples of each lead.
     label_sets: label set -> names of its labels, in the order of the vectors.
+    label_mode: `fixed` or `merl_compat`, see `data_builders/label_modes.py`.
     fingerprint: changes whenever the records may have changed.
   """
 
@@ -57,6 +58,8 @@ class EcgSource:
     self.path = epath.Path(info.data_dir)
     self.sampling_rate, self.label_sets = _check_metadata(info, self.path)
     self.num_samples = _check_features(info, self.label_sets, self.path)
+    # A data set without a choice says nothing.
+    self.label_mode: str = info.metadata.get("label_mode", schema.FIXED)
     self.fingerprint = _fingerprint(info, split)
 
   def __len__(self) -> int:

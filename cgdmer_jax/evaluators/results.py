@@ -55,7 +55,7 @@ class Result:
     encoders: the one of interest first; it is compared with all others.
     comparisons: by the name of the other encoder.
     config_hash: of the resolved configuration.
-    label_mode: how labels were made, see the data builders.
+    label_mode: of the data set, see `data_builders/label_modes.py`.
   """
 
   task: str
@@ -64,7 +64,7 @@ class Result:
   encoders: tuple[Encoder, ...]
   comparisons: dict[str, tuple[comparison.Comparison, ...]]
   config_hash: str
-  label_mode: str = "fixed"
+  label_mode: str
 
 
 def make_result(
@@ -74,7 +74,7 @@ def make_result(
   encoders: Sequence[Encoder],
   *,
   config_hash: str,
-  label_mode: str = "fixed",
+  label_mode: str,
   **options,
 ) -> Result:
   """Compares the first encoder with every other and gathers the result.
@@ -85,7 +85,7 @@ def make_result(
     label_set: name.
     encoders: at least one, names distinct.
     config_hash: of the configuration.
-    label_mode: of the labels.
+    label_mode: of the data set.
     **options: of `comparison.compare`; give the `min_positives` and
       `num_bootstrap` of the evaluation.
 

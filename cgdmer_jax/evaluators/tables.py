@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import rich.table
 import rich.text
 
+from data_builders import schema
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -67,15 +69,28 @@ def make(documents: Sequence[dict]) -> Table:
     name = "difference" if len(differences) == 1 else f"{a} minus {b}"
     rows.append((name, cells))
   return Table(
-    title=(
-      f"{first['dataset']}, {first['label_set']}: macro AUROC [95 % interval]"
-    ),
+    title=f"{topic(first)}: macro AUROC [95 % interval]",
     header=("encoder", *(_heading(row) for row in settings.values())),
     rows=tuple(
       (name, *(cells.get(s, "") for s in settings)) for name, cells in rows
     ),
     notes=tuple(_notes(documents, list(settings.values()))),
   )
+
+
+def topic(document: dict) -> str:
+  """What a result is about, for headings.
+
+  Args:
+    document: content of a result file.
+
+  Returns:
+    Data and label set, and the label mode unless it is the usual one.
+  """
+  words = f"{document['dataset']}, {document['label_set']}"
+  if document["label_mode"] == schema.FIXED:
+    return words
+  return f"{words}, {document['label_mode']} labels"
 
 
 def _heading(row: dict) -> str:
@@ -113,6 +128,11 @@ def _notes(documents: Sequence[dict], settings: Sequence[dict]) -> list[str]:
     f" {scored} labels scored, {len(skipped)} skipped"
     f" (labels: {first['label_mode']}).",
   ]
+  if first["label_mode"] == schema.MERL_COMPAT:
+    notes.append(
+      "merl_compat: labels and splits of published files, mistakes included;"
+      " compare with tables made from the same files only."
+    )
   if skipped:
     by_reason = collections.defaultdict(list)
     for name, why in skipped.items():

@@ -68,6 +68,10 @@ class WrongUnitEcg(TinyEcg):
   METADATA = tfds.core.MetadataDict({**TinyEcg.METADATA, "unit": "mV"})
 
 
+class MerlEcg(TinyEcg):
+  METADATA = schema.metadata(100, LABEL_SETS, "none", schema.MERL_COMPAT)
+
+
 def write(builder_class, data_dir: pathlib.Path) -> None:
   tfds.disable_progress_bar()
   builder = builder_class(data_dir=data_dir, file_format="array_record")
@@ -76,10 +80,11 @@ def write(builder_class, data_dir: pathlib.Path) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-  """`data_dir` of tiny_ecg and wrong_unit_ecg; `records` by split and id."""
+  """`data_dir` of these data sets; `records` by split and id."""
   data_dir = tmp_path_factory.mktemp("tfds")
   write(TinyEcg, data_dir)
   write(WrongUnitEcg, data_dir)
+  write(MerlEcg, data_dir)
   records = {k: {r["id"]: r for r in RECORDS[k]} for k in RECORDS}
   return types.SimpleNamespace(data_dir=data_dir, records=records)
 

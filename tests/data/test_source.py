@@ -58,6 +58,10 @@ def test_attributes(tiny):
   assert source.num_samples == 50
   assert list(source.label_sets) == ["superclass", "rhythm"]
   assert source.label_sets["rhythm"] == ("SR", "AFIB")
+  assert source.label_mode == "fixed"  # of a data set that does not say
+  assert EcgSource("merl_ecg", "test", tiny.data_dir).label_mode == (
+    "merl_compat"
+  )
 
 
 def test_slices(tiny):
@@ -86,8 +90,8 @@ def test_pickles_small(tiny):
     (
       "other_ecg",
       "train",
-      r"no data set 'other_ecg' in .*found: tiny_ecg, wrong_unit_ecg.*"
-      r"python -m data_builders.build --dataset=other_ecg --data_dir=/",
+      r"no data set 'other_ecg' in .*found: merl_ecg, tiny_ecg, wrong_unit_"
+      r"ecg.*python -m data_builders.build --dataset=other_ecg --data_dir=/",
     ),
     ("tiny_ecg/100hz", "train", r"no data set .*found: tiny_ecg/1\.2\.0"),
     ("tiny_ecg:9.9.9", "train", r"no data set 'tiny_ecg:9.9.9'"),

@@ -48,7 +48,7 @@ def _encoder_result(noise, settings, seed=0, order=None):
   return scoring.EncoderResult(test, tuple(outcomes))
 
 
-def _result(task="linear_probe", noises=(1.0, 4.0), **options):
+def _result(task="linear_probe", noises=(1.0, 4.0), label_mode="fixed"):
   settings = ("probe_1", "probe_100")
   settings = settings if task == "linear_probe" else ("zero_shot",)
   encoders = [
@@ -63,9 +63,9 @@ def _result(task="linear_probe", noises=(1.0, 4.0), **options):
     "form",
     encoders,
     config_hash="abc",
+    label_mode=label_mode,
     num_bootstrap=100,
     num_permutations=100,
-    **options,
   )
 
 
@@ -157,6 +157,7 @@ def test_two_files_are_compared_record_by_record(tmp_path):
       "form",
       [results.Encoder(name, encoder)],
       config_hash="",
+      label_mode="fixed",
     )
     paths.append(results.write(tmp_path / name, result)[0])
   (same,) = results.compare(*paths[:2], num_bootstrap=50)
@@ -230,6 +231,20 @@ def test_table_says_when_no_difference_is_shown():
   cell = tables.make([document]).rows[2][1]
   assert cell.endswith("no difference shown")
   assert "p =" not in cell
+
+
+def test_label_mode_is_told_where_it_matters(tmp_path, table):
+  result = _result("zero_shot", label_mode="merl_compat")
+  path, document = results.write(tmp_path, result)
+  assert results.read(path)["label_mode"] == "merl_compat"
+  compat = tables.make([document])
+  assert "ptb_xl/100hz, form, merl_compat labels: macro" in compat.title
+  assert "ptb_xl/100hz, form: macro" in table.title
+  assert any("mistakes included" in note for note in compat.notes)
+  for show in (tables.to_markdown, lambda t: str(tables.to_rich(t).title)):
+    assert "merl_compat" in show(compat) and "merl_compat" not in show(table)
+  with pytest.raises(ValueError, match="cannot hold label_mode"):
+    tables.make([document, results.to_dict(_result("linear_probe"))])
 
 
 def test_table_refuses_other_data():
