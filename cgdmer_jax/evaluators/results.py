@@ -132,7 +132,8 @@ def to_dict(result: Result) -> dict:
     "label_set": result.label_set,
     "label_mode": result.label_mode,
     "num_records": len(test.labels),
-    "num_subjects": len(np.unique(test.subjects)),
+    "num_subjects": first.result.outcomes[0].evaluation.num_subjects,
+    "num_without_subject": int((test.subjects == "").sum()),
     "config_hash": result.config_hash,
     "intervals": "95 %, percentile bootstrap over subjects",
     "encoders": [

@@ -85,7 +85,7 @@ class TestSet:
 
   Attributes:
     record_ids: (N,) the data set's record ids (or row numbers as text).
-    subjects: (N,) subject ids as text.
+    subjects: (N,) subject ids as text, empty where unknown.
     labels: (N, L) uint8.
     label_names: L names.
   """
@@ -278,7 +278,7 @@ def evaluate(
     macro_auprc=macro_auprc,
     seed_std=seed_std,
     num_records=len(test.labels),
-    num_subjects=len(np.unique(test.subjects)),
+    num_subjects=int(statistics.number_subjects(test.subjects).max()) + 1,
     num_seeds=len(scores),
     min_positives=min_positives,
     num_bootstrap=num_bootstrap,

@@ -138,25 +138,42 @@ def average_precision(
   return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
+def number_subjects(subjects: np.ndarray) -> np.ndarray:
+  """Numbers the subjects of records.
+
+  Args:
+    subjects: (N,) subject ids of any sortable type. An empty one is unknown:
+      the record counts as a subject of its own.
+
+  Returns:
+    int (N,), from 0 to the number of subjects - 1.
+  """
+  subjects = np.asarray(subjects)
+  ids, number = np.unique(subjects, return_inverse=True)
+  unknown = np.flatnonzero(subjects == "")
+  number[unknown] = len(ids) + np.arange(len(unknown))
+  return np.unique(number, return_inverse=True)[1]
+
+
 def subject_weights(
   subjects: np.ndarray, num_resamples: int, seed: int
 ) -> np.ndarray:
   """Bootstrap counts: subjects drawn with replacement, with all their records.
 
   Args:
-    subjects: (N,) subject id of each record, of any sortable type.
+    subjects: (N,) subject id of each record, see `number_subjects`.
     num_resamples: R.
     seed: the draw is a pure function of it and of the subjects' order.
 
   Returns:
     (N, R) float32 counts: how often each record is in each resample.
   """
-  names, subject = np.unique(np.asarray(subjects), return_inverse=True)
+  subject = number_subjects(subjects)
+  n = subject.max() + 1
   rng = np.random.default_rng(seed)
-  counts = np.empty((len(names), num_resamples), np.float32)
+  counts = np.empty((n, num_resamples), np.float32)
   for r in range(num_resamples):
-    drawn = rng.integers(len(names), size=len(names))
-    counts[:, r] = np.bincount(drawn, minlength=len(names))
+    counts[:, r] = np.bincount(rng.integers(n, size=n), minlength=n)
   return counts[subject]
 
 
@@ -239,17 +256,18 @@ def permutation_test(
     labels: (N, L), every label with positives and negatives.
     scores_a: (K, N, L), K training seeds; seed k of a is paired with k of b.
     scores_b: (K, N, L).
-    subjects: (N,).
+    subjects: (N,), see `number_subjects`.
     num_permutations: R.
     seed: of the swaps.
 
   Returns:
     The difference of the two macro AUROCs and its p value.
   """
-  names, subject = np.unique(np.asarray(subjects), return_inverse=True)
+  subject = number_subjects(subjects)
+  n = subject.max() + 1
   rng = np.random.default_rng(seed)
-  swap = np.zeros((len(names), num_permutations + 1), np.float32)
-  swap[:, 1:] = rng.integers(2, size=(len(names), num_permutations))
+  swap = np.zeros((n, num_permutations + 1), np.float32)
+  swap[:, 1:] = rng.integers(2, size=(n, num_permutations))
   swap = swap[subject]
   first = np.concatenate([1 - swap, swap])
   second = np.concatenate([swap, 1 - swap])

@@ -128,6 +128,11 @@ def _notes(documents: Sequence[dict], settings: Sequence[dict]) -> list[str]:
     f" {scored} labels scored, {len(skipped)} skipped"
     f" (labels: {first['label_mode']}).",
   ]
+  if unknown := first["num_without_subject"]:
+    notes.append(
+      f"The patient of {unknown} records is unknown; each of them counts as a"
+      " subject of its own."
+    )
   if first["label_mode"] == schema.MERL_COMPAT:
     notes.append(
       "merl_compat: labels and splits of published files, mistakes included;"

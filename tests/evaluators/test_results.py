@@ -226,6 +226,24 @@ def test_table_joins_tasks_and_says_what_was_skipped(table):
   assert "probe 1 % 0." in notes
 
 
+def test_table_says_that_patients_are_unknown(table):
+  result = _result("zero_shot")
+  encoder = result.encoders[0]
+  test = dataclasses.replace(
+    encoder.result.test, subjects=np.array([""] * 50 + ["p"] * 150)
+  )
+  encoder = dataclasses.replace(
+    encoder, result=dataclasses.replace(encoder.result, test=test)
+  )
+  document = results.to_dict(
+    dataclasses.replace(result, encoders=(encoder,), comparisons={})
+  )
+  assert document["num_without_subject"] == 50
+  notes = tables.make([document]).notes
+  assert any("patient of 50 records is unknown" in note for note in notes)
+  assert not any("unknown" in note for note in table.notes)
+
+
 def test_table_says_when_no_difference_is_shown():
   document = results.to_dict(_result("zero_shot", noises=(1.0, 1.0)))
   cell = tables.make([document]).rows[2][1]

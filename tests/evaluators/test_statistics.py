@@ -78,6 +78,23 @@ def test_subjects_are_drawn_with_all_their_records():
   )
 
 
+def test_records_of_unknown_subjects_are_drawn_one_by_one():
+  subjects = np.array(["q", "", "p", "", "q"])
+  number = statistics.number_subjects(subjects)
+  assert number[0] == number[4] and sorted(set(number)) == [0, 1, 2, 3]
+  unknown = np.full(60, "")
+  np.testing.assert_array_equal(
+    statistics.subject_weights(unknown, 50, 0),
+    statistics.subject_weights(np.arange(60), 50, 0),
+  )
+  rng = np.random.default_rng(0)
+  labels = (rng.random((60, 1)) < 0.5).astype(np.uint8)
+  a, b = labels + rng.normal(size=(2, 1, 60, 1))
+  assert statistics.permutation_test(
+    labels, a, b, unknown
+  ) == statistics.permutation_test(labels, a, b, np.arange(60))
+
+
 def test_bootstrap_interval_covers_the_truth():
   rng = np.random.default_rng(2)
   truth, covered, repeats = 0.8, 0, 300
