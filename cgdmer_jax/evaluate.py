@@ -76,10 +76,9 @@ def evaluate(
   experiment_lib.check_source(test, experiment.config)
   sentences = {}
   if "zero_shot" in tasks:
-    path = config.prompts or prompts.SCP_PROMPTS
     for label_set in config.label_sets:
       names = test.label_sets[label_set]
-      sentences[label_set] = prompts.load(label_set, names, path)
+      sentences[label_set] = prompts.load(label_set, names, config.prompts)
   indices = {k: index_lib.load_index(s) for k, s in sources.items()}
   experiments = [experiment]
   if experiment.name != "random":

@@ -53,7 +53,12 @@ def transformer(width: int, depth: int, num_heads: int, mlp_dim: int):
   )
 
 
-def evaluation(dataset: str) -> ConfigDict:
+_SCP_LABEL_SETS = ("superclass", "subclass", "form", "rhythm", "all")
+
+
+def evaluation(
+  dataset: str, label_sets: tuple[str, ...] = _SCP_LABEL_SETS
+) -> ConfigDict:
   """How encoders are evaluated; see `cgdmer_jax/evaluate.py`.
 
   Fields: `dataset` and its splits `train` (the labels of the probe),
@@ -70,7 +75,7 @@ def evaluation(dataset: str) -> ConfigDict:
       train="train",
       validation="validation",
       test="test",
-      label_sets=("superclass", "subclass", "form", "rhythm", "all"),
+      label_sets=label_sets,
       representation="both",
       batch_size=64,
       fractions=(0.01, 0.1, 1.0),
@@ -82,9 +87,14 @@ def evaluation(dataset: str) -> ConfigDict:
   )
 
 
+# Preset -> data set and the label sets that it has.
 _EVALUATION_DATA = {
-  "synthetic_ecg": "synthetic_ecg/demo",
-  "ptb_xl": "ptb_xl/100hz",
+  "synthetic_ecg": ("synthetic_ecg/demo", _SCP_LABEL_SETS),
+  "ptb_xl": ("ptb_xl/100hz", _SCP_LABEL_SETS),
+  # Nobody has published tables of "all".
+  "ptb_xl_merl_compat": ("ptb_xl/100hz_merl_compat", _SCP_LABEL_SETS[:-1]),
+  "cpsc2018": ("cpsc2018/100hz", ("cpsc2018",)),
+  "csn": ("csn/100hz", ("csn",)),
 }
 
 
@@ -96,7 +106,7 @@ def evaluate_checkpoint(task: str, arg: str | None) -> ConfigDict:
   c.task = task
   c.checkpoint = "runs/pretrain"  # a workdir, or <workdir>/checkpoints/<step>
   c.mesh = (-1, 1, 1)
-  c.evaluation = evaluation(_EVALUATION_DATA[options.preset])
+  c.evaluation = evaluation(*_EVALUATION_DATA[options.preset])
   if options.preset == "synthetic_ecg":
     c.evaluation.train = "train[:4000]"
   return c.lock()

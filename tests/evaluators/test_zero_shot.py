@@ -1,5 +1,6 @@
 """Zero-shot scores and the prompts they come from."""
 
+import importlib
 import json
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import prompts, zero_shot
-from data_builders import scp
+from configs import common
+from configs import linear_probe as linear_probe_config
+from configs import zero_shot as zero_shot_config
+from data_builders import build, scp
 
 
 def test_prompts_count_the_same_whatever_their_length():
@@ -56,16 +60,47 @@ def test_missing_embedding_and_damaged_embeddings_are_errors():
     zero_shot.zero_shot(z, {"a": np.ones((1, 2))}, labels, [0, 1], ("a",))
 
 
-@pytest.mark.parametrize("label_set", list(scp.LABEL_SETS))
-def test_every_label_has_prompts_of_its_own(label_set):
-  names = scp.LABEL_SETS[label_set]
-  loaded = prompts.load(label_set, names)
-  assert tuple(loaded) == names
-  for sentences in loaded.values():
-    assert 2 <= len(sentences) <= 4
-    assert len(set(sentences)) == len(sentences)
-  # Two labels with the same sentences could not be told apart.
-  assert len(set(loaded.values())) == len(names)
+def shipped_label_sets(dataset, data_dir):
+  """(label set, names) of every config of a builder."""
+  module = f"data_builders.{dataset}.{dataset}_dataset_builder"
+  cls = importlib.import_module(module).Builder
+  for config in cls.builder_configs:
+    info = cls(config=config, data_dir=data_dir).info
+    for label_set, names in info.metadata["label_sets"].items():
+      yield label_set, tuple(names)
+
+
+@pytest.mark.parametrize("dataset", build.dataset_names())
+def test_every_label_has_prompts_of_its_own(dataset, tmp_path):
+  for label_set, names in set(shipped_label_sets(dataset, tmp_path)):
+    loaded = prompts.load(label_set, names)
+    assert tuple(loaded) == names
+    for sentences in loaded.values():
+      assert 2 <= len(sentences) <= 4
+      assert len(set(sentences)) == len(sentences)
+    # Two labels with the same sentences could not be told apart.
+    assert len(set(loaded.values())) == len(names)
+    with pytest.raises(
+      UserError, match=f"'new' .* '{label_set}' has no prompt"
+    ):
+      prompts.load(label_set, (*names, "new"))
+
+
+def test_no_prompt_is_superfluous():
+  for label_set in ("cpsc2018", "csn"):
+    path = prompts.SCP_PROMPTS.with_name(f"{label_set}.json")
+    module = f"data_builders.{label_set}.{label_set}_dataset_builder"
+    names = importlib.import_module(module).Builder.LABELS
+    assert json.loads(path.read_text()).keys() == set(names)
+
+
+@pytest.mark.parametrize("preset", list(common._EVALUATION_DATA))
+@pytest.mark.parametrize("config", [zero_shot_config, linear_probe_config])
+def test_presets_name_the_label_sets_of_their_data(preset, config, tmp_path):
+  chosen = config.get_config(preset).evaluation
+  cls, name = build.builder_class(chosen.dataset)
+  metadata = cls(config=name, data_dir=tmp_path).info.metadata
+  assert chosen.label_sets == tuple(metadata["label_sets"])
 
 
 def test_one_name_has_other_prompts_as_class_and_as_statement():

@@ -8,6 +8,9 @@ A prompt file is JSON of one of two shapes:
   a subclass have different sentences.
 - {label: sentence} or {label: [sentence, ...]} for every label set, the shape
   of published prompt files such as CKEPE.
+
+Ours are `scp.json` for all label sets of SCP statements, and one file named
+after each other label set.
 """
 
 from __future__ import annotations
@@ -24,14 +27,14 @@ SCP_PROMPTS = pathlib.Path(__file__).with_name("scp.json")
 def load(
   label_set: str,
   label_names: Sequence[str],
-  path: str | pathlib.Path = SCP_PROMPTS,
+  path: str | pathlib.Path = "",
 ) -> dict[str, tuple[str, ...]]:
   """Prompts of every label of a label set.
 
   Args:
     label_set: name of the set, such as "superclass".
     label_names: its labels.
-    path: prompt file; the default covers all label sets of SCP statements.
+    path: prompt file; empty for ours.
 
   Returns:
     Label -> its sentences, in the order of `label_names`.
@@ -40,7 +43,7 @@ def load(
     UserError: the file cannot be read or has another shape, or a label has no
       prompt.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(path or _ours(label_set))
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
   except OSError as e:
@@ -69,6 +72,11 @@ def load(
       )
     prompts[name] = sentences
   return prompts
+
+
+def _ours(label_set: str) -> pathlib.Path:
+  path = SCP_PROMPTS.with_name(f"{label_set}.json")
+  return path if path.is_file() else SCP_PROMPTS
 
 
 def _section(content, label_set: str, path: pathlib.Path) -> dict:
