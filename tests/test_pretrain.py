@@ -17,6 +17,7 @@ import pytest
 from cgdmer_jax import checkpoint, evaluate, experiment, pretrain, sharding
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import features
+from configs import zero_shot as zero_shot_config
 from data_builders import build
 from tests import toy
 
@@ -160,6 +161,51 @@ def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path, caplog):
   )
   with pytest.raises(UserError, match="another architecture|this config"):
     experiment.load(str(other), 1000, mesh)
+
+
+@pytest.mark.parametrize(
+  ("preset", "source", "splits", "min_positives"),
+  [
+    ("cpsc2018", "cinc2021/CPSC2018", None, 1),
+    ("csn", "cinc2021/CSN", None, 10),  # nothing is scored
+    ("ptb_xl_merl_compat", "ptb_xl_100hz", "splits/ptbxl", 1),
+  ],
+)
+def test_recorded_data_sets_are_evaluated(
+  preset, source, splits, min_positives, whole, real_data, tmp_path
+):
+  config = zero_shot_config.get_config(preset).evaluation.unlock()
+  config.update(
+    toy.get_config().evaluation,
+    dataset=config.dataset,
+    label_sets=config.label_sets[:1],
+    min_positives=min_positives,
+  )
+  build.build(
+    config.dataset,
+    manual_dir=real_data / source,
+    splits_dir=splits and real_data / splits,
+    data_dir=tmp_path,
+    max_rejected=1.0,
+  )
+  mesh = sharding.make_mesh((-1, 1, 1))
+  loaded = experiment.load(str(whole), 1000, mesh)
+  evaluate.evaluate(loaded, config, evaluate.TASKS, mesh, tmp_path, tmp_path)
+  documents = [
+    json.loads(path.read_text())
+    for path in (tmp_path / "results").glob("*.json")
+  ]
+  assert len(documents) == len(evaluate.TASKS)
+  mode = "merl_compat" if splits else "fixed"
+  for document in documents:
+    assert document["label_mode"] == mode
+    unknown = 0 if splits else document["num_records"]
+    assert document["num_without_subject"] == unknown
+    scored = document["encoders"][0]["settings"][0]["macro_auroc"]["value"]
+    assert (scored is None) == (min_positives == 10)
+  text = (tmp_path / "results" / "tables.md").read_text()
+  assert ("merl_compat labels: macro" in text) == bool(splits)
+  assert ("Nothing is scored" in text) == (min_positives == 10)
 
 
 def test_nan_stops_and_names_step_and_term(data_dir, tmp_path):

@@ -146,6 +146,13 @@ def _notes(documents: Sequence[dict], settings: Sequence[dict]) -> list[str]:
       f"{why}: {', '.join(names)}" for why, names in by_reason.items()
     )
     notes.append(f"Skipped, {reasons}.")
+  if not scored:
+    least = max(1, row["min_positives"])
+    notes.append(
+      f"Nothing is scored: no label has {least} positive and {least} negative"
+      " test records."
+    )
+    return notes
   notes.append(
     f"Intervals: percentile bootstrap over subjects, {row['num_bootstrap']}"
     " resamples. p: paired permutation test."

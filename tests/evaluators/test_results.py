@@ -13,7 +13,7 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import results, scoring, tables
 
 
-def _encoder_result(noise, settings, seed=0, order=None):
+def _encoder_result(noise, settings, seed=0, order=None, min_positives=10):
   """Scores of one encoder; `order` shuffles the records it lists."""
   rng = np.random.default_rng(0)  # the test set is always the same
   labels = (rng.random((200, 3)) < [0.4, 0.2, 0.01]).astype(np.uint8)
@@ -41,21 +41,34 @@ def _encoder_result(noise, settings, seed=0, order=None):
         strengths=() if fraction is None else (0.1,) * len(values),
         strength_grid=() if fraction is None else (0.1, 1.0),
         not_converged=0,
-        evaluation=scoring.evaluate(test, values, num_bootstrap=100),
+        evaluation=scoring.evaluate(
+          test, values, min_positives=min_positives, num_bootstrap=100
+        ),
         scores=values,
       )
     )
   return scoring.EncoderResult(test, tuple(outcomes))
 
 
-def _result(task="linear_probe", noises=(1.0, 4.0), label_mode="fixed"):
+def _result(
+  task="linear_probe",
+  noises=(1.0, 4.0),
+  label_mode="fixed",
+  min_positives=10,
+):
   settings = ("probe_1", "probe_100")
   settings = settings if task == "linear_probe" else ("zero_shot",)
   encoders = [
     results.Encoder(
-      "CG-DMER", _encoder_result(noises[0], settings), "runs/x", 9
+      "CG-DMER",
+      _encoder_result(noises[0], settings, min_positives=min_positives),
+      "runs/x",
+      9,
     ),
-    results.Encoder("random", _encoder_result(noises[1], settings, seed=1)),
+    results.Encoder(
+      "random",
+      _encoder_result(noises[1], settings, seed=1, min_positives=min_positives),
+    ),
   ]
   return results.make_result(
     task,
@@ -64,6 +77,7 @@ def _result(task="linear_probe", noises=(1.0, 4.0), label_mode="fixed"):
     encoders,
     config_hash="abc",
     label_mode=label_mode,
+    min_positives=min_positives,
     num_bootstrap=100,
     num_permutations=100,
   )
@@ -224,6 +238,17 @@ def test_table_joins_tasks_and_says_what_was_skipped(table):
   assert "fewer than 10: rare" in notes
   assert "Mean over 2 training subsets" in notes
   assert "probe 1 % 0." in notes
+
+
+def test_table_says_when_nothing_is_scored():
+  document = results.to_dict(_result(min_positives=101))
+  table = tables.make([document])
+  assert {c for row in table.rows for c in row[1:]} == {"no label scored", ""}
+  assert "0 labels scored, 3 skipped" in table.notes[0]
+  assert table.notes[-1] == (
+    "Nothing is scored: no label has 101 positive and 101 negative test"
+    " records."
+  )
 
 
 def test_table_says_that_patients_are_unknown(table):
