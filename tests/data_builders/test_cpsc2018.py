@@ -1,5 +1,6 @@
 import csv
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -119,6 +120,15 @@ def test_all_published_labels_equal_the_reference(real_data, published):
     assert vector.tolist() == [int(row[n]) for n in cpsc2018.LABEL_NAMES]
     several += vector.sum() > 1
   assert several == 476
+
+
+def test_page_lists_the_labels(reference):
+  page = pathlib.Path(cpsc2018.__file__).with_name("README.md").read_text()
+  for label in cpsc2018.LABELS:
+    n = sum(label.number in found for found in reference.values())
+    cells = f"`{label.snomed}` | {label.number} | `{label.acronym}` | {n} |"
+    (row,) = [r for r in page.splitlines() if r.startswith(f"| `{label.name}`")]
+    assert row.endswith(cells)
 
 
 def test_distributions_write_the_same_label(reference):

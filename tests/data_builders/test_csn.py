@@ -14,6 +14,7 @@ from data_builders import build, schema, splits
 from data_builders.csn import csn_dataset_builder as csn
 
 PUBLISHED = {"train": "train", "validation": "val", "test": "test"}
+README = pathlib.Path(csn.__file__).with_name("README.md").read_text()
 # Labels with other positives in the published files: (there, true).
 CORRUPTED = {
   "VB": (916, 3),
@@ -105,6 +106,12 @@ def test_codes_are_those_of_the_corpus(acronyms):
     assert acronyms[name] == code
 
 
+def test_page_lists_the_labels():
+  rows = [line for line in README.splitlines() if line.startswith("| `")][:38]
+  for row, (name, code) in zip(rows, csn.CODES.items(), strict=True):
+    assert row.startswith(f"| `{name}` | `{code}` | ")
+
+
 def test_colliding_codes_mean_the_first_acronym(acronyms):
   names = collections.defaultdict(list)
   for name, code in acronyms.items():
@@ -120,6 +127,7 @@ def test_colliding_codes_mean_the_first_acronym(acronyms):
   for code, (first, *_) in colliding.items():
     assert named(csn.labels([code])) == {first} & csn.CODES.keys()
     assert f"{code}  {first}, not " in csn.__doc__
+    assert f"| `{code}` | `{first}`" in README
 
 
 def test_published_labels_are_substrings(published):
@@ -135,6 +143,7 @@ def test_fixed_labels_differ_where_substrings_do_and_nowhere_else(
   published, acronyms
 ):
   there, true = collections.Counter(), collections.Counter()
+  culprits = collections.defaultdict(set)
   for row in every(published).values():
     diagnoses = row["diagnose"].split(",")
     ours = named(csn.labels([acronyms[d] for d in diagnoses]))
@@ -144,6 +153,7 @@ def test_fixed_labels_differ_where_substrings_do_and_nowhere_else(
     for extra in theirs - ours:  # part of another acronym, or of two
       assert extra in row["diagnose"] and extra not in diagnoses
       assert extra in CORRUPTED
+      culprits[extra] |= {d for d in diagnoses if extra in d}
     there.update(theirs)
     true.update(ours)
   different = {
@@ -152,6 +162,10 @@ def test_fixed_labels_differ_where_substrings_do_and_nowhere_else(
     if there[name] != true[name]
   }
   assert different == CORRUPTED
+  for name, counts in CORRUPTED.items():
+    row = " | ".join(map(str, (f"`{name}`", *counts)))
+    also = ", ".join(f"`{d}`" for d in sorted(culprits[name]))
+    assert f"| {row} | {also}" in README
 
 
 def test_fixed_labels_of_real_headers(built, source):

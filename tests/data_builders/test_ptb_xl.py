@@ -1,5 +1,6 @@
 import collections
 import csv
+import pathlib
 
 import numpy as np
 import ptb_xl_corpus
@@ -331,6 +332,31 @@ def test_positives_of_the_rotated_labels(annotations):
     "RAO/RAE": (79, 83, 82),
     "ISC": (1019, 10, 10),
   }
+
+
+def test_page_lists_labels_and_differences(annotations):
+  page = pathlib.Path(ptb_xl.__file__).with_name("README.md").read_text()
+  counts = {split: collections.Counter() for split in SPLITS}
+  for split, labels in annotations.values():
+    counts[split].update(named("subclass", labels["subclass"]))
+  for label, holds in ROTATED.items():
+    found = ", ".join(str(counts[split][label]) for split in SPLITS)
+    assert f"| `{label}` | `{label}` | `{holds}` | {found} |" in page
+  for record_id in OTHER_CODES:
+    assert record_id in page
+  for label_set in ("form", "rhythm"):
+    for name in scp.LABEL_SETS[label_set]:
+      code = next(c for c in scp.BY_CODE if c.strip("_") == name)
+      assert f"| `{name}` | {scp.BY_CODE[code].description} |" in page
+  for name in scp.LABEL_SETS["subclass"]:
+    (row,) = [
+      r
+      for r in page.splitlines()
+      if r.startswith(f"| `{name}` | `") and r.count("|") == 5
+    ]
+    for s in scp.STATEMENTS:
+      belongs = s.diagnostic_subclass.strip("_") == name
+      assert (f"`{s.code.strip('_')}`" in row.split("|")[3]) == belongs
 
 
 def write_tables(folder, **changes):
