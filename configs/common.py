@@ -95,6 +95,7 @@ _EVALUATION_DATA = {
   "ptb_xl_merl_compat": ("ptb_xl/100hz_merl_compat", _SCP_LABEL_SETS[:-1]),
   "cpsc2018": ("cpsc2018/100hz", ("cpsc2018",)),
   "csn": ("csn/100hz", ("csn",)),
+  "mimic_iv_ecg": ("mimic_iv_ecg/100hz", ("report_labels",)),
 }
 
 

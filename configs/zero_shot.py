@@ -4,8 +4,8 @@
         --config.checkpoint=runs/pretrain --workdir=runs/ptb_xl
 
 The part behind the colon names the data set: `synthetic_ecg` (default),
-`ptb_xl`, `ptb_xl_merl_compat`, `cpsc2018` or `csn`, at 100 Hz; for others set
-`--config.evaluation.dataset`. Ends with one table per label set, the random
+`ptb_xl`, `ptb_xl_merl_compat`, `cpsc2018`, `csn` or `mimic_iv_ecg` (labels from
+its reports), at 100 Hz; for others set `--config.evaluation.dataset`. Ends with one table per label set, the random
 encoder beside the checkpoint, and result files in `<workdir>/results`.
 """
 

@@ -12,6 +12,9 @@ from configs import common
 from configs import linear_probe as linear_probe_config
 from configs import zero_shot as zero_shot_config
 from data_builders import build, scp
+from data_builders.cpsc2018 import cpsc2018_dataset_builder
+from data_builders.csn import csn_dataset_builder
+from data_builders.mimic_iv_ecg import report_labels
 
 
 def test_prompts_count_the_same_whatever_their_length():
@@ -87,10 +90,12 @@ def test_every_label_has_prompts_of_its_own(dataset, tmp_path):
 
 
 def test_no_prompt_is_superfluous():
-  for label_set in ("cpsc2018", "csn"):
+  for label_set, names in (
+    ("cpsc2018", cpsc2018_dataset_builder.LABEL_NAMES),
+    ("csn", csn_dataset_builder.CODES),
+    ("report_labels", report_labels.NAMES),
+  ):
     path = prompts.SCP_PROMPTS.with_name(f"{label_set}.json")
-    module = f"data_builders.{label_set}.{label_set}_dataset_builder"
-    names = importlib.import_module(module).Builder.LABELS
     assert json.loads(path.read_text()).keys() == set(names)
 
 
