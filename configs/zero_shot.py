@@ -5,8 +5,9 @@
 
 The part behind the colon names the data set: `synthetic_ecg` (default),
 `ptb_xl`, `ptb_xl_merl_compat`, `cpsc2018`, `csn` or `mimic_iv_ecg` (labels from
-its reports), at 100 Hz; for others set `--config.evaluation.dataset`. Ends with one table per label set, the random
-encoder beside the checkpoint, and result files in `<workdir>/results`.
+its reports), at 100 Hz; for others set `--config.evaluation.dataset`. Ends with
+one table per label set, the random encoder beside the checkpoint, and result
+files in `<workdir>/results`.
 """
 
 from __future__ import annotations
