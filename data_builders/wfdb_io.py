@@ -17,6 +17,7 @@ import math
 import os
 import pathlib
 import re
+from fractions import Fraction
 
 import numpy as np
 
@@ -26,22 +27,27 @@ _MICROVOLTS = {"uv": 1.0, "\u00b5v": 1.0, "\u03bcv": 1.0, "mv": 1e3, "v": 1e6}
 _DEFAULT_UNIT = "mV"  # by the format's definition
 
 # Format -> bytes a sample, digital value that stands for "no sample".
-_FORMATS: dict[str, tuple[float, int | None]] = {
-  "8": (1, None),
-  "16": (2, -(1 << 15)),
-  "24": (3, -(1 << 23)),
-  "32": (4, -(1 << 31)),
-  "61": (2, -(1 << 15)),
-  "80": (1, -(1 << 7)),
-  "160": (2, -(1 << 15)),
-  "212": (1.5, -(1 << 11)),
-  "310": (4 / 3, -(1 << 9)),
-  "311": (4 / 3, -(1 << 9)),
+_FORMATS: dict[str, tuple[Fraction, int | None]] = {
+  "8": (Fraction(1), None),
+  "16": (Fraction(2), -(1 << 15)),
+  "24": (Fraction(3), -(1 << 23)),
+  "32": (Fraction(4), -(1 << 31)),
+  "61": (Fraction(2), -(1 << 15)),
+  "80": (Fraction(1), -(1 << 7)),
+  "160": (Fraction(2), -(1 << 15)),
+  "212": (Fraction(3, 2), -(1 << 11)),
+  "310": (Fraction(4, 3), -(1 << 9)),
+  "311": (Fraction(4, 3), -(1 << 9)),
 }
 
-_FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
-_FILE = re.compile(r"[\w.~-]+$")  # no folders
-_GAIN = re.compile(r"(-?[\d.]+(?:[eE][+-]?\d+)?)(?:\((-?\d+)\))?(?:/(\S+))?$")
+# `int` and `float` take more than the format knows: 1_000, digits of other
+# scripts and numbers of any length.
+_INT = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_FLOAT = r"[\d.]+(?:[eE][+-]?\d+)?"
+_RATE = re.compile(rf"({_FLOAT})(?:[/(].*)?", re.ASCII)
+_FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?", re.ASCII)
+_FILE = re.compile(r"[\w.~-]+")  # no folders
+_GAIN = re.compile(rf"(-?{_FLOAT})(?:\((-?\d+)\))?(?:/(\S+))?", re.ASCII)
 _LEAD_INDEX = {name.lower(): i for i, name in enumerate(schema.LEADS)}
 
 
@@ -63,6 +69,7 @@ class Signal:
 class Header:
   """A header; `num_samples` is the number of samples of each signal."""
 
+  name: str
   sampling_rate: float
   num_samples: int
   signals: tuple[Signal, ...]
@@ -82,14 +89,16 @@ def read(path: str | os.PathLike[str]) -> codec.Recording:
       the leads have no known unit; the subclass says which.
   """
   path = pathlib.Path(path)
-  header_path = path.with_name(path.name + ".hea")
-  if not header_path.is_file():
+  header_path = path.parent / f"{path.name}.hea"
+  if not os.path.isfile(header_path):  # False for names that cannot exist, too
     raise rejects.MissingFile(header_path.name)
   try:
     text = header_path.read_bytes().decode("utf-8", errors="replace")
   except OSError as e:
     raise rejects.Unreadable(f"{header_path.name}: {e}") from e
   header = parse_header(text)
+  if path.name not in (header.name, pathlib.PurePath(header.name).stem):
+    raise rejects.Unreadable(f"header of the record {header.name!r}")
   rows = _lead_rows(header.signals)
   # Not the calibration of other signals, vx for instance: nobody reads them.
   scales = {column: _scale(header.signals[column]) for column in rows.values()}
@@ -123,52 +132,56 @@ def parse_header(text: str) -> Header:
   ]
   if not lines:
     raise rejects.Unreadable("empty header")
-  # The record name is not needed: the file was found by it. Dates are neither.
-  name, *fields = lines[0].split()
+  name, *fields = lines[0].split()  # dates at the end are not needed
   if "/" in name:
     raise rejects.Unreadable(f"multi-segment record {name}")
   if len(fields) < 3:
     raise rejects.Unreadable(f"record line {lines[0]!r} has no length")
   try:
-    count, num_samples = int(fields[0]), int(fields[2])
+    count, num_samples = _int(fields[0]), _int(fields[2])
   except ValueError:
     raise rejects.Unreadable(f"record line {lines[0]!r}") from None
-  if count < 1 or num_samples < 1 or len(lines) - 1 < count:
+  if count < 1 or num_samples < 1 or len(lines) - 1 != count:
     raise rejects.Unreadable(
       f"{count} signals of {num_samples} samples, {len(lines) - 1} signal lines"
     )
+  rate = _RATE.fullmatch(fields[1])
   try:
-    rate = float(re.split(r"[/(]", fields[1])[0])
+    rate = float(rate[1] if rate else "")
   except ValueError:
     raise rejects.WrongRate(f"record line {lines[0]!r}") from None
-  signals = tuple(_parse_signal(line) for line in lines[1 : count + 1])
-  return Header(rate, num_samples, signals)
+  return Header(name, rate, num_samples, tuple(map(_parse_signal, lines[1:])))
+
+
+def _int(text: str) -> int:
+  if not _INT.fullmatch(text):
+    raise ValueError(f"{text!r} is no integer")
+  return int(text)
 
 
 def _parse_signal(line: str) -> Signal:
   """Parses a signal line; fields from the gain on may be absent."""
   fields = line.split(maxsplit=8)
-  match = _FORMAT.match(fields[1]) if len(fields) > 1 else None
-  if not match or match[1] not in _FORMATS or not _FILE.match(fields[0]):
+  match = _FORMAT.fullmatch(fields[1]) if len(fields) > 1 else None
+  if not match or match[1] not in _FORMATS or not _FILE.fullmatch(fields[0]):
     raise rejects.Unreadable(f"signal line {line!r}")
   format_, samples_per_frame, skew, byte_offset = match.groups()
-  if int(samples_per_frame or 1) != 1:
-    raise rejects.WrongRate(f"signals of different rates: {line!r}")
-  if int(skew or 0):
-    raise rejects.Unreadable(f"signals are shifted in time: {line!r}")
   fields += [""] * (9 - len(fields))
-  gain = _GAIN.match(fields[2] or "0")
+  gain = _GAIN.fullmatch(fields[2] or "0")
   try:
+    if _int(samples_per_frame or "1") != 1:
+      raise rejects.WrongRate(f"signals of different rates: {line!r}")
+    if _int(skew or "0"):
+      raise rejects.Unreadable(f"signals are shifted in time: {line!r}")
     value, baseline, unit = gain.groups() if gain else ("", None, None)
-    adc_zero = int(fields[4] or 0)
     return Signal(
       file_name=fields[0],
       format=format_,
-      byte_offset=int(byte_offset or 0),
+      byte_offset=_int(byte_offset or "0"),
       gain=float(value),
-      baseline=adc_zero if baseline is None else int(baseline),
+      baseline=_int(baseline or fields[4] or "0"),  # the ADC zero by default
       unit=unit or _DEFAULT_UNIT,
-      checksum=int(fields[6]) if fields[6] else None,
+      checksum=_int(fields[6]) if fields[6] else None,
       name=fields[8].strip(),
     )
   except ValueError:
@@ -197,7 +210,10 @@ def _scale(signal: Signal) -> float:
     raise rejects.UnknownUnit(f"unit {signal.unit!r} of lead {signal.name}")
   if signal.gain == 0 or not math.isfinite(signal.gain):
     raise rejects.UnknownUnit(f"no gain for lead {signal.name}")
-  return factor / signal.gain
+  scale = factor / signal.gain
+  if abs(scale) > codec.MAX_VALUE:  # one step leaves the range of a record
+    raise rejects.UnknownUnit(f"gain {signal.gain:g} of lead {signal.name}")
+  return scale
 
 
 def _read_digital(path: pathlib.Path, header: Header) -> np.ndarray:
@@ -206,13 +222,15 @@ def _read_digital(path: pathlib.Path, header: Header) -> np.ndarray:
   for signal in header.signals:
     files.setdefault(signal.file_name, []).append(signal)
   for name, signals in files.items():
-    _check_size(path.with_name(name), signals, header.num_samples)
-  if any(s.format != "16" for s in header.signals):
-    return _read_with_wfdb(path, header)
+    if len({(s.format, s.byte_offset) for s in signals}) > 1:
+      raise rejects.Unreadable(f"the signals of {name} differ in format")
+    _check_size(path.parent / name, signals, header.num_samples)
   if sum(files.values(), []) != list(header.signals):
     raise rejects.Unreadable("the signals of a file are not listed together")
+  if any(s.format != "16" for s in header.signals):
+    return _read_with_wfdb(path, header)
   parts = [
-    _read_int16(path.with_name(name), header.num_samples, signals)
+    _read_int16(path.parent / name, header.num_samples, signals)
     for name, signals in files.items()
   ]
   return np.concatenate(parts, axis=1)
@@ -234,15 +252,19 @@ def _check_size(
   path: pathlib.Path, signals: list[Signal], num_samples: int
 ) -> None:
   """Checks that a signal file is there and as long as its header says."""
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise rejects.MissingFile(path.name)
-  size = path.stat().st_size
-  samples = num_samples * len(signals)
-  expected = signals[0].byte_offset + math.ceil(
-    samples * _FORMATS[signals[0].format][0]
-  )
-  if size < expected:
-    raise rejects.Truncated(f"{path.name}: {size} of {expected} bytes")
+  size = path.stat().st_size - signals[0].byte_offset
+  samples, width = num_samples * len(signals), _FORMATS[signals[0].format][0]
+  fewest = math.ceil(samples * width)
+  if size < fewest:
+    raise rejects.Truncated(f"{path.name}: {size} of {fewest} bytes")
+  most = math.ceil(samples / width.denominator) * width.numerator
+  # Nothing else would tell that the header is not of this file.
+  if size > most and not any(s.checksum for s in signals):
+    raise rejects.Unreadable(
+      f"{path.name}: {size} bytes instead of {most}, and no checksum"
+    )
 
 
 def _read_with_wfdb(path: pathlib.Path, header: Header) -> np.ndarray:

@@ -1,0 +1,643 @@
+"""Bad input never crashes a build and never yields a wrong signal.
+
+Records are packed here, byte by byte, so that the truth does not depend on the
+code under test. Some damage nothing can find: another gain, baseline or unit in
+the header, two names exchanged, or other samples where there is no checksum.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import tempfile
+import warnings
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from data_builders import codec, records, schema
+
+NAME = "r1"
+ROW = {name.lower(): i for i, name in enumerate(schema.LEADS)}
+OTHERS = ("vx", "vy", "vz", "resp", "EKG 12", "\u00fcber")
+MICROVOLTS = {
+  "": 1e3, "mV": 1e3, "mv": 1e3, "V": 1e6, "uV": 1, "\u00b5V": 1, "\u03bcv": 1,
+}  # fmt: skip
+# The lowest digital value of a format, which means that there is no sample.
+LOWEST = {
+  "16": -(1 << 15), "24": -(1 << 23), "32": -(1 << 31), "61": -(1 << 15),
+  "80": -(1 << 7), "160": -(1 << 15), "212": -(1 << 11), "310": -(1 << 9),
+  "311": -(1 << 9),
+}  # fmt: skip
+
+
+def examples(number):
+  """The same examples in every run, and no folder to remember them in."""
+  return hypothesis.settings(
+    max_examples=number,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Lead:
+  """A column of a record: what its header line says, and digital samples."""
+
+  name: str
+  gain: str
+  unit: str
+  baseline: int
+  in_brackets: bool  # else the baseline is the ADC zero
+  digital: np.ndarray = dataclasses.field(repr=False)
+  file: str = f"{NAME}.dat"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """A correct record; `needed` is the number of samples to be decoded."""
+
+  rate: int
+  format: str
+  offset: int
+  checksums: bool
+  needed: int
+  leads: tuple[Lead, ...]
+
+
+@dataclasses.dataclass
+class Files:
+  """A record as it is written: fields of the header's lines, and signals."""
+
+  lines: list[list[str]]
+  signals: dict[str, bytes] = dataclasses.field(repr=False)
+  separator: str = " "
+  newline: str = "\n"
+  encoding: str = "utf-8"
+
+  def header(self):
+    lines = [self.separator.join(fields) for fields in self.lines]
+    text = self.newline.join([*lines, ""])
+    return text.encode(self.encoding, errors="replace")
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+  """What decoding may do: reject, or give the truth but for some leads."""
+
+  decoded: bool = True
+  rejected: bool = False
+  lost: frozenset[int] = frozenset()  # rows that may be invalid instead
+
+
+TRUTH = Expected()
+REJECTED = Expected(decoded=False, rejected=True)
+EITHER = Expected(rejected=True)
+
+
+def groups(samples, n):
+  padded = [int(s) for s in samples] + [0] * (-len(samples) % n)
+  return zip(*[iter(padded)] * n, strict=True)
+
+
+def pack(format_, frames):
+  """Bytes of the samples of a file, (samples, leads)."""
+  samples = frames.ravel()
+  match format_:
+    case "16" | "32":
+      return samples.astype(f"<i{int(format_) // 8}").tobytes()
+    case "61":
+      return samples.astype(">i2").tobytes()
+    case "24":
+      parts = [int(s).to_bytes(3, "little", signed=True) for s in samples]
+    case "80":
+      return (samples + 128).astype(np.uint8).tobytes()
+    case "160":
+      return (samples + (1 << 15)).astype("<u2").tobytes()
+    case "212":
+      parts = [
+        bytes([a & 255, a >> 8 & 15 | (b >> 8 & 15) << 4, b & 255])
+        for a, b in groups(samples, 2)
+      ]
+    case "310":
+      parts = [
+        ((a & 1023) << 1 | (c & 31) << 11).to_bytes(2, "little")
+        + ((b & 1023) << 1 | (c >> 5 & 31) << 11).to_bytes(2, "little")
+        for a, b, c in groups(samples, 3)
+      ]
+    case "311":
+      parts = [
+        (a & 1023 | (b & 1023) << 10 | (c & 1023) << 20).to_bytes(4, "little")
+        for a, b, c in groups(samples, 3)
+      ]
+  return b"".join(parts)
+
+
+def line_of(record, lead):
+  """The header line of a lead, field by field."""
+  total = (int(lead.digital.sum()) + (1 << 15)) % (1 << 16) - (1 << 15)
+  brackets = f"({lead.baseline})" if lead.in_brackets else ""
+  return [
+    lead.file,
+    record.format + (f"+{record.offset}" if record.offset else ""),
+    f"{lead.gain}{brackets}" + (f"/{lead.unit}" if lead.unit else ""),
+    "16",
+    "77" if lead.in_brackets else str(lead.baseline),
+    str(lead.digital[0]),
+    str(total) if record.checksums else "0",
+    "0",
+    lead.name,
+  ]
+
+
+def render(record):
+  """The record as files."""
+  lines = [line_of(record, lead) for lead in record.leads]
+  count, length = len(record.leads), len(record.leads[0].digital)
+  lines.insert(0, [NAME, str(count), str(record.rate), str(length)])
+  signals = {}
+  for name, leads in itertools.groupby(record.leads, lambda lead: lead.file):
+    frames = np.stack([lead.digital for lead in leads], axis=1)
+    signals[name] = b"\7" * record.offset + pack(record.format, frames)
+  return Files(lines, signals)
+
+
+def truth_of(record):
+  """Microvolts (12, samples), NaN where there is no sample."""
+  truth = np.full((12, len(record.leads[0].digital)), np.nan)
+  for lead in record.leads:
+    if lead.name.lower() in ROW:
+      uv = (lead.digital - lead.baseline) / float(lead.gain)
+      missing = lead.digital == LOWEST[record.format]
+      uv = np.where(missing, np.nan, uv * MICROVOLTS[lead.unit])
+      truth[ROW[lead.name.lower()]] = uv
+  return truth
+
+
+def usable(uv, record):
+  """Whether a lead keeps to the rules for gaps and constant leads."""
+  runs = [(k, len(list(run))) for k, run in itertools.groupby(np.isnan(uv))]
+  longest = max([n for missing, n in runs if missing], default=0)
+  used = uv[: record.needed]
+  return (
+    longest <= 0.2 * record.rate
+    and np.isnan(used).mean() <= 0.1
+    and np.nanmax(used) - np.nanmin(used) >= 1
+  )
+
+
+def decode(folder, record):
+  spec = codec.SignalSpec(record.rate, record.needed, source_rate=record.rate)
+  with warnings.catch_warnings():
+    warnings.simplefilter("error", RuntimeWarning)  # of numpy
+    return records.decode(pathlib.Path(folder) / NAME, spec)
+
+
+def decode_files(files, record):
+  with tempfile.TemporaryDirectory() as folder:
+    for name, content in files.signals.items():
+      pathlib.Path(folder, name).write_bytes(content)
+    pathlib.Path(folder, f"{NAME}.hea").write_bytes(files.header())
+    return decode(folder, record)
+
+
+def assert_as_expected(result, record, expected):
+  truth = truth_of(record)
+  valid = np.array([usable(uv, record) for uv in truth])
+  kept = valid.copy()
+  kept[list(expected.lost)] = False
+  if isinstance(result, records.Rejection):
+    assert result.reason != "rejected" and result.detail
+    assert expected.rejected or kept.sum() < codec.MIN_VALID_LEADS, result
+    return
+  assert expected.decoded and valid.sum() >= codec.MIN_VALID_LEADS
+  assert result.ecg.dtype == np.int16
+  assert (kept <= result.lead_valid).all()
+  assert (result.lead_valid <= valid).all()
+  assert not result.ecg[~result.lead_valid].any()
+  error = np.abs(result.ecg - truth[:, : record.needed])[result.lead_valid]
+  assert np.nanmax(error) <= 0.5 + 1e-6
+
+
+@st.composite
+def leads(draw, names, format_, length, rng):
+  """Leads of noise, some with gaps and some constant."""
+  low, unit = LOWEST[format_], draw(st.sampled_from(sorted(MICROVOLTS)))
+  step = draw(st.sampled_from([0.5, 1.0, 4.88, 10.0]))  # microvolt
+  gain = MICROVOLTS[unit] / step
+  gain = draw(st.sampled_from([repr(gain), f"{gain:.9e}", f"{gain:.9E}"]))
+  in_brackets = draw(st.booleans())
+  baseline = low * draw(st.integers(-4, 4)) // 16
+  kinds = draw(st.sampled_from(["", "short", "long", "constant", "mixed"]))
+  found = []
+  for name in names:
+    samples = np.rint(rng.normal(0, 300, length) / step).astype(int) + baseline
+    samples = samples.clip(low + 1, -low - 1)
+    kind = rng.choice(["", "", "short", "long", "constant"])
+    kind = kind if kinds == "mixed" else rng.choice(["", "", "", kinds])
+    start = rng.integers(length)
+    if kind == "short":
+      samples[start : start + 3] = low
+    elif kind == "long":
+      samples[start : start + length // 5] = low
+    elif kind == "constant":
+      samples[:] = samples[0]
+    found.append(Lead(name, gain, unit, baseline, in_brackets, samples))
+  return found
+
+
+@st.composite
+def correct_records(draw, formats):
+  """A record of any layout that the format allows."""
+  format_ = draw(formats)
+  rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+  length = draw(st.integers(30, 120))
+  case = draw(st.sampled_from([str, str.lower, str.upper]))
+  names = [case(n) for n in schema.LEADS]
+  names = draw(st.permutations([*names, *OTHERS[: draw(st.integers(0, 6))]]))
+  names = names[draw(st.sampled_from([0, 0, 0, 0, 1, 5, 7])) :]
+  # One lead may be calibrated unlike the others.
+  other = draw(st.integers(0, len(names)))
+  columns = draw(leads(names[:other], format_, length, rng))
+  columns += draw(leads(names[other:], format_, length, rng))
+  if draw(st.booleans()):
+    first = draw(st.integers(0, len(columns)))
+    columns[first:] = [
+      dataclasses.replace(lead, file=f"{NAME}_b.dat")
+      for lead in columns[first:]
+    ]
+  return Record(
+    rate=draw(st.sampled_from([100, 250, 400, 500, 1000])),
+    format=format_,
+    offset=draw(st.sampled_from([0, 0, 24])),
+    checksums=draw(st.booleans()),
+    needed=length - draw(st.integers(0, 10)),
+    leads=tuple(columns),
+  )
+
+
+@st.composite
+def styled_files(draw, record):
+  """The files of a record, written in one of the ways that are all correct."""
+  files = render(record)
+  files.separator = draw(st.sampled_from([" ", "\t", "  "]))
+  files.newline = draw(st.sampled_from(["\n", "\r\n", "\n\n", "\n# note\n"]))
+  suffixes = ["", "", ".mat", ".dat"] if record.format == "16" else [""]
+  files.lines[0][0] += draw(st.sampled_from(suffixes))
+  ways = ["", ".0", "/50", "/50(-3)"]
+  files.lines[0][2] += draw(st.sampled_from(ways))
+  files.lines[0] += draw(st.sampled_from([[], ["0:0:0", "01/01/2000"]]))
+  if draw(st.booleans()):
+    files.lines.insert(0, ["#", "\u00e4"])
+  if draw(st.booleans()):
+    files.lines.insert(0, [])
+  files.lines += draw(st.sampled_from([[], [["#Dx:", "1,2"], ["#", "x"]]]))
+  return files
+
+
+@examples(200)
+@hypothesis.given(st.data())
+def test_correct_records_are_decoded(data):
+  record = data.draw(correct_records(st.sampled_from(sorted(LOWEST))))
+  result = decode_files(data.draw(styled_files(record)), record)
+  assert_as_expected(result, record, TRUTH)
+
+
+# Damage: functions of the source of chance, the record and its files, which
+# they change; they return what decoding may then do.
+
+BAD_NUMBERS = (
+  "", "0", "-1", "+-1", "x", "1e3", "1_2", "12.5", "0x10", "nan", "inf", "\0",
+  "\uff11\uff12", "\u0661\u0662", "1" + "0" * 12, "9" * 400, "9" * 4300,
+  "9" * 5000, "-" + "9" * 4300, "1e400", "1e-400", "1 2", "#",
+)  # fmt: skip
+BAD_NAMES = (
+  ".", "..", "/", "~", "-", "", "/etc/passwd", "../r1.dat", "x" * 300,
+  "x" * 100_000, "a\0b", "\ufffd", f"{NAME}.hea", "R1.DAT",
+)  # fmt: skip
+BAD_FORMATS = (
+  "", "0", "17", "-16", "16x2", "16:1", "16+1", "16+x", "16x" + "9" * 5000,
+  "16:" + "9" * 5000, "16+" + "9" * 5000, "16+" + "9" * 4300, "1\u0666", "161",
+  "16 16", "\uff11\uff16", "212x1:0+1", "310:0", "508", "516",
+)  # fmt: skip
+# Calibration -> microvolts a unit and baseline, or None: rejected.
+CALIBRATIONS = {
+  "200": (5, 0), "200/mV": (5, 0), "200(0)/mV": (5, 0), "2e2/mV": (5, 0),
+  "200.0(-9)/mV": (5, -9), "2E+2(12)/uV": (0.005, 12), ".2/uV": (5, 0),
+  "-200/mV": (-5, 0), "200000/V": (5, 0), "0.2/\u03bcV": (5, 0),
+  "0": None, "0/mV": None, "0(0)/mV": None, "": None, "/mV": None,
+  "nan/mV": None, "inf/mV": None, "1e400/mV": None, "1e-320/mV": None,
+  "1e-308/V": None, "1e-300/mV": None, "1e-12/mV": None, "1e308/mV": None,
+  "-0/mV": None, "200/": None, "200/adu": None, "200/mmHg": None,
+  "200/\ufffdV": None, "200/mV/mV": None, "2_00/mV": None, "1.2.3/mV": None,
+  "\uff12\uff10\uff10/mV": None, "200(1_0)/mV": None, "200(x)/mV": None,
+  "200(\u0661)/mV": None, "200(" + "9" * 400 + ")/mV": None,
+  "200(" + "9" * 5000 + ")/mV": None, "200(-" + "9" * 30 + ")/mV": None,
+  "9" * 400 + "/mV": None, "9" * 5000 + "/mV": None, "200(0/mV": None,
+  "200(1e5)/mV": None, "200 /mV": None, "mV": None, "\0": None,
+}  # fmt: skip
+
+
+def signal_lines(files):
+  """Numbers of the header lines with leads."""
+  return range(1, len(files.lines))
+
+
+def rows_of(files, number):
+  """The row of the lead that a header line describes; none if not a lead."""
+  row = ROW.get(files.lines[number][8].lower())
+  return frozenset() if row is None else frozenset({row})
+
+
+def draw_file(draw, files):
+  return draw(st.sampled_from(sorted(files.signals)))
+
+
+def truncate_signal(draw, record, files):
+  name = draw_file(draw, files)
+  content = files.signals[name]
+  # Groups of samples are padded to a whole number of bytes.
+  spare = {"212": 1, "310": 3, "311": 3}.get(record.format, 0)
+  lost = draw(st.integers(spare + 1, len(content)))
+  files.signals[name] = content[:-lost]
+  return REJECTED
+
+
+def lengthen_signal(draw, record, files):
+  files.signals[draw_file(draw, files)] += draw(st.binary(min_size=1))
+  return EITHER
+
+
+def lose_signal(draw, record, files):
+  del files.signals[draw_file(draw, files)]
+  return REJECTED
+
+
+def empty_signal(draw, record, files):
+  files.signals[draw_file(draw, files)] = b""
+  return REJECTED
+
+
+def flip_bit(draw, record, files):
+  """Found by the checksum alone."""
+  hypothesis.assume(record.checksums)
+  # It holds 16 bits; formats in groups have bits that mean nothing.
+  hypothesis.assume(record.format in ("16", "61", "80", "160"))
+  name = draw_file(draw, files)
+  content = bytearray(files.signals[name])
+  at = draw(st.integers(record.offset, len(content) - 1))
+  content[at] ^= 1 << draw(st.integers(0, 7))
+  files.signals[name] = bytes(content)
+  return REJECTED
+
+
+def overwrite_signal(draw, record, files):
+  """With zeros, spaces or what empty flash memory holds."""
+  hypothesis.assume(record.checksums and record.format == "16")
+  name = draw_file(draw, files)
+  content = files.signals[name]
+  start = draw(st.integers(record.offset, len(content) - 1))
+  end = draw(st.integers(start + 1, len(content)))
+  filler = draw(st.sampled_from([b"\0", b" ", b"\xff"])) * (end - start)
+  hypothesis.assume(content[start:end] != filler)
+  files.signals[name] = content[:start] + filler + content[end:]
+  return REJECTED
+
+
+def move_signal(draw, record, files):
+  """Bytes are lost at the front and as many are added at the end."""
+  hypothesis.assume(record.checksums and record.format == "16")
+  name = draw_file(draw, files)
+  columns = sum(lead.file == name for lead in record.leads)
+  by = draw(st.integers(1, 2 * columns * record.needed))
+  hypothesis.assume(by % (2 * columns))  # the sums do not see the order
+  content = files.signals[name]
+  files.signals[name] = content[by:] + content[:by]
+  return REJECTED
+
+
+def wrong_count(draw, record, files):
+  right = len(files.lines) - 1
+  count = draw(st.integers(-1, 2 * right + 1))
+  hypothesis.assume(count != right)
+  files.lines[0][1] = str(count)
+  return REJECTED
+
+
+def more_samples(draw, record, files):
+  more = draw(st.sampled_from([1, 3, 100, 10**6, 10**12, 10**18, 10**400]))
+  # An odd number of samples leaves room for another.
+  spare = 3 if record.format in ("212", "310", "311") else 0
+  files.lines[0][3] = str(int(files.lines[0][3]) + spare + more)
+  return REJECTED
+
+
+def fewer_samples(draw, record, files):
+  length = draw(st.integers(0, int(files.lines[0][3]) - 1))
+  files.lines[0][3] = str(length)
+  return EITHER if length >= record.needed else REJECTED
+
+
+def bad_record_line(draw, record, files):
+  at = draw(st.integers(1, 3))
+  hypothesis.assume(
+    files.lines[0][at] != (bad := draw(st.sampled_from(BAD_NUMBERS)))
+  )
+  files.lines[0][at] = bad
+  return EITHER
+
+
+def header_of_another_record(draw, record, files):
+  name = draw(st.sampled_from(["r2", "r", "r10", "r1/2", "R1", "", "1", "\0"]))
+  files.lines[0][0] = name
+  return REJECTED
+
+
+def bad_field(draw, record, files):
+  """Another file name, format, ADC resolution, ADC zero, first value, sum."""
+  number = draw(st.sampled_from(signal_lines(files)))
+  field = draw(st.sampled_from([0, 1, 3, 5, 6, 7]))
+  bad = {0: BAD_NAMES, 1: BAD_FORMATS}.get(field, BAD_NUMBERS)
+  files.lines[number][field] = draw(st.sampled_from(bad))
+  return dataclasses.replace(EITHER, lost=rows_of(files, number))
+
+
+def bad_name(draw, record, files):
+  number = draw(st.sampled_from(signal_lines(files)))
+  lost = rows_of(files, number)
+  bad = st.sampled_from(["", "?", "V7", "avl2", "\0", "V1\0", "\u2160", "I I"])
+  files.lines[number][8] = draw(
+    bad
+    | st.text(max_size=2).filter(lambda text: text.strip().lower() not in ROW)
+  )
+  return dataclasses.replace(EITHER, lost=lost)
+
+
+def repeat_name(draw, record, files):
+  numbers = [n for n in signal_lines(files) if rows_of(files, n)]
+  first, second = draw(st.permutations(numbers))[:2]
+  files.lines[second][8] = draw(st.sampled_from([str.upper, str.lower, str]))(
+    files.lines[first][8]
+  )
+  return REJECTED
+
+
+def lose_line(draw, record, files):
+  del files.lines[draw(st.sampled_from(signal_lines(files)))]
+  if draw(st.booleans()):  # and nobody notices
+    files.lines[0][1] = str(len(files.lines) - 1)
+  return REJECTED
+
+
+def repeat_line(draw, record, files):
+  number = draw(st.sampled_from(signal_lines(files)))
+  files.lines.insert(number, list(files.lines[number]))
+  if draw(st.booleans()):
+    files.lines[0][1] = str(len(files.lines) - 1)
+  return REJECTED
+
+
+def swap_lines(draw, record, files):
+  """Found by the checksums alone."""
+  hypothesis.assume(record.checksums)
+  first, second = draw(st.permutations(signal_lines(files)))[:2]
+  lines = files.lines
+  hypothesis.assume(lines[first][6] != lines[second][6])
+  lines[first], lines[second] = lines[second], lines[first]
+  return REJECTED
+
+
+def merge_lines(draw, record, files):
+  number = draw(st.integers(0, len(files.lines) - 2))
+  files.lines[number] += files.lines.pop(number + 1)
+  return REJECTED
+
+
+def rubbish_header(draw, record, files):
+  files.lines = [[draw(st.text()) for _ in range(9)] for _ in range(13)]
+  files.encoding = draw(st.sampled_from(["utf-8", "utf-16", "latin-1"]))
+  return REJECTED
+
+
+def other_encoding(draw, record, files):
+  files.encoding = draw(st.sampled_from(["utf-16", "utf-32", "cp037"]))
+  return REJECTED
+
+
+def no_header(draw, record, files):
+  files.lines = draw(st.sampled_from([[], [[""]], [["#"]], [[NAME]]]))
+  return REJECTED
+
+
+DAMAGE = (
+  truncate_signal, lengthen_signal, lose_signal, empty_signal, flip_bit,
+  overwrite_signal, move_signal, wrong_count, more_samples, fewer_samples,
+  bad_record_line, header_of_another_record, bad_field, bad_name, repeat_name,
+  lose_line, repeat_line, swap_lines, merge_lines, rubbish_header,
+  other_encoding, no_header,
+)  # fmt: skip
+# The other formats, which the wfdb package reads, are slower.
+MOSTLY_16 = st.sampled_from(["16"] * 20 + sorted(LOWEST))
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda f: f.__name__)
+@examples(50)
+@hypothesis.given(data=st.data())
+def test_damaged_records(damage, data):
+  record = data.draw(correct_records(MOSTLY_16))
+  files = render(record)
+  files.separator = data.draw(st.sampled_from([" ", "\t"]))
+  files.newline = data.draw(st.sampled_from(["\n", "\r\n", "\n# note\n"]))
+  expected = damage(data.draw, record, files)
+  assert_as_expected(decode_files(files, record), record, expected)
+
+
+def plain_record(**kwargs):
+  """12 leads of noise."""
+  rng = np.random.default_rng(0)
+  columns = [
+    Lead(name, "200", "mV", 0, True, rng.integers(-200, 200, 50))
+    for name in schema.LEADS
+  ]
+  fields = {"rate": 100, "format": "16", "offset": 0, "checksums": True}
+  return Record(**fields, needed=50, leads=tuple(columns), **kwargs)
+
+
+@pytest.mark.parametrize("every", [True, False])
+@pytest.mark.parametrize("text", CALIBRATIONS)
+def test_calibrations(text, every):
+  record = plain_record()
+  files = render(record)
+  for number in signal_lines(files)[: None if every else 1]:
+    files.lines[number][2:5] = [text, "16", "0"]
+  result = decode_files(files, record)
+  if CALIBRATIONS[text] is None:
+    # A gain that is too large makes a constant lead; others are rejected.
+    constant = not every and text == "1e308/mV"
+    assert isinstance(result, records.Decoded) == constant
+    assert not constant or result.lead_valid.tolist() == [False] + [True] * 11
+    return
+  step, baseline = CALIBRATIONS[text]
+  truth = truth_of(record)
+  for lead, column in enumerate(record.leads):
+    if every or not lead:
+      truth[lead] = (column.digital - baseline) * step
+  valid = np.ptp(truth, axis=1) >= 1
+  if not valid.any():
+    assert result.reason == "no_signal"
+    return
+  assert result.lead_valid.tolist() == valid.tolist()
+  assert np.abs(result.ecg - truth)[valid].max() <= 0.5 + 1e-6
+
+
+@st.composite
+def edits(draw, content):
+  """Bytes replaced, put in, taken out, repeated."""
+  for _ in range(draw(st.integers(1, 4))):
+    start = draw(st.integers(0, len(content)))
+    end = min(len(content), start + draw(st.integers(0, 8)))
+    # Mostly what could pass for a header.
+    new = st.sampled_from(
+      [b"0", b"9", b" ", b"\n", b"/", b"(", b"#", b"I", b"."]
+    )
+    new = new | st.binary(max_size=4) | st.just(2 * content[start:end])
+    content = content[:start] + draw(new) + content[end:]
+  return content
+
+
+@examples(300)
+@hypothesis.given(data=st.data())
+def test_edited_files(data):
+  """Whatever is decoded are columns of the record, whatever their gain."""
+  record = data.draw(correct_records(MOSTLY_16))
+  record = dataclasses.replace(record, checksums=True)
+  files = render(record)
+  with tempfile.TemporaryDirectory() as folder:
+    for name, content in {
+      f"{NAME}.hea": files.header(),
+      **files.signals,
+    }.items():
+      if name.endswith(".hea") or data.draw(st.integers(0, 9)) == 0:
+        content = data.draw(edits(content))
+      pathlib.Path(folder, name).write_bytes(content)
+    result = decode(folder, record)
+  if isinstance(result, records.Rejection):
+    assert result.reason != "rejected" and result.detail
+    return
+  assert not result.ecg[~result.lead_valid].any()
+  for lead in result.ecg[result.lead_valid].astype(float):
+    assert max(likeness(lead, column, record) for column in record.leads) > 0.98
+
+
+def likeness(lead, column, record):
+  """Correlation with a column where it has samples; 1 for tiny signals."""
+  known = column.digital[: record.needed] != LOWEST[record.format]
+  lead, samples = lead[known], column.digital[: record.needed][known]
+  if np.ptp(lead) < 20:
+    return 1
+  if len(samples) < 2 or np.ptp(samples) == 0:
+    return 0
+  return abs(np.corrcoef(lead, samples)[0, 1])
