@@ -24,6 +24,7 @@ MIN_RANGE_UV = 1.0  # less, peak to peak: the lead carries no signal
 MAX_CLIPPED_SECONDS = 0.02  # a longer part of a lead off scale: rejected
 MAX_VALUE = np.iinfo(np.int16).max
 
+_NO_VOLTAGE = 1e12  # microvolt; such a value is no sample, like NaN
 _MARGIN_SECONDS = 0.5  # read beyond a crop so that its end is filtered rightly
 _MAX_RATIO_TERM = 2000  # larger resampling ratios are a wrong header
 
@@ -103,7 +104,7 @@ def encode(
   rate = recording.sampling_rate
   margin = 0 if ratio == 1 else int(_MARGIN_SECONDS * rate)
   signal = np.asarray(recording.signal[:, : used + margin], np.float64)
-  missing = ~np.isfinite(signal)
+  missing = ~(np.abs(signal) < _NO_VOLTAGE)
   valid = recording.present & _has_few_gaps(missing, used, rate)
   if np.count_nonzero(valid) < MIN_VALID_LEADS:
     raise rejects.TooManyNan(

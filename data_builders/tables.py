@@ -7,29 +7,26 @@ import csv
 import itertools
 import operator
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from cgdmer_jax.errors import UserError
 
 
 def read(
-  path: pathlib.Path, columns: Iterable[str], source: str
+  path: pathlib.Path, columns: Collection[str], source: str
 ) -> list[dict[str, str]]:
   """Reads the rows of a table by the names of its columns.
 
   Args:
-    path: the file, UTF-8; blank lines before the header do not count.
+    path: the file, UTF-8; blank lines do not count.
     columns: columns that it must have; it may have others.
     source: what the file should be a part of, for error messages.
 
   Raises:
     UserError: there is no such file, or it is no table with these columns.
   """
-  with _open(path, source) as lines:
-    reader = csv.DictReader(lines, restval="")
-    names, rows = reader.fieldnames or (), list(reader)
-  _check(path, names, columns, source)
-  return rows
+  with _open(path, columns, source) as (names, rows):
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def stream(
@@ -43,39 +40,46 @@ def stream(
     source: what the file should be a part of, for error messages.
 
   Yields:
-    The values of `columns` in one row, empty where the row is too short.
+    The values of `columns` in one row.
 
   Raises:
     UserError: there is no such file, or it is no table with these columns.
   """
-  with _open(path, source) as lines:
-    reader = csv.reader(lines)
-    names = next(reader, [])
-    _check(path, names, columns, source)
-    pick = operator.itemgetter(*map(names.index, columns))
-    for row in reader:
-      if row:
-        row += [""] * (len(names) - len(row))
-        yield pick(row)
+  with _open(path, columns, source) as (names, rows):
+    yield from map(operator.itemgetter(*map(names.index, columns)), rows)
 
 
 @contextlib.contextmanager
-def _open(path: pathlib.Path, source: str) -> Iterator[Iterator[str]]:
-  """Lines from the first that is not blank; errors become `UserError`."""
+def _open(
+  path: pathlib.Path, columns: Collection[str], source: str
+) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+  """Names of all columns, and the rows; errors become `UserError`."""
   try:
     with path.open(encoding="utf-8-sig", newline="") as f:
-      yield itertools.dropwhile(lambda line: not line.strip(), f)
+      lines = itertools.dropwhile(lambda line: not line.strip(), f)
+      rows = filter(None, csv.reader(lines, strict=True))
+      names = next(rows, [])
+      for column in columns:
+        if names.count(column) != 1:
+          number = "several columns" if column in names else "no column"
+          raise UserError(f"{path} has {number} {column!r}; expected {source}")
+      yield names, _check(rows, len(names), path, source)
   except FileNotFoundError:
     raise UserError(
       f"no {path.name} in {path.parent}; expected {source}"
     ) from None
-  except (UnicodeDecodeError, csv.Error) as e:
+  except (OSError, UnicodeDecodeError, csv.Error) as e:
     raise UserError(f"{path} is no table of {source}: {e}") from e
 
 
 def _check(
-  path: pathlib.Path, names: Sequence[str], columns: Iterable[str], source: str
-) -> None:
-  for column in columns:
-    if column not in names:
-      raise UserError(f"{path} has no column {column!r}; expected {source}")
+  rows: Iterator[list[str]], width: int, path: pathlib.Path, source: str
+) -> Iterator[list[str]]:
+  """Fails at a part of a row, a stray comma or quote: nothing is certain."""
+  for number, row in enumerate(rows, 1):
+    if len(row) != width:
+      raise UserError(
+        f"row {number} of {path} has {len(row)} fields instead of {width};"
+        f" expected {source}"
+      )
+    yield row

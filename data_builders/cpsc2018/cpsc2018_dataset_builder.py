@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
@@ -175,13 +176,15 @@ def read_reference(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
     Id -> numbers of its diagnoses.
 
   Raises:
-    UserError: there is no such table.
+    UserError: there is no such table, or it lists a record twice.
   """
   recording, *columns = _REFERENCE_COLUMNS
-  return {
-    row[recording]: tuple(row[c] for c in columns if row[c])
-    for row in tables.read(path, _REFERENCE_COLUMNS, _SOURCE)
-  }
+  found: dict[str, tuple[str, ...]] = {}
+  for row in tables.read(path, _REFERENCE_COLUMNS, _SOURCE):
+    if row[recording] in found:
+      raise UserError(f"{path} lists {row[recording]!r} twice")
+    found[row[recording]] = tuple(row[c] for c in columns if row[c])
+  return found
 
 
 def read(path: pathlib.Path) -> codec.Recording:
@@ -197,18 +200,23 @@ def read(path: pathlib.Path) -> codec.Recording:
   """
   if _has_header(path):
     return wfdb_io.read(path)
-  matlab = path.with_suffix(".mat")
-  if not matlab.is_file():
+  matlab = _file(path, ".mat")
+  if not os.path.isfile(matlab):
     raise rejects.MissingFile(matlab.name)
   try:
-    mv = np.asarray(scipy.io.loadmat(matlab)["ECG"]["data"][0, 0], float)
+    mv = scipy.io.loadmat(matlab)["ECG"]["data"][0, 0]
+    uv = 1e3 * np.asarray(mv, float)
   except Exception as e:  # it raises whatever a damaged file leads to
     raise rejects.Unreadable(f"{matlab.name}: {type(e).__name__}: {e}") from e
   num_leads = len(schema.LEADS)
-  if mv.ndim != 2 or len(mv) != num_leads:
-    raise rejects.Unreadable(f"{matlab.name}: data of shape {mv.shape}")
-  return codec.Recording(1e3 * mv, np.ones(num_leads, bool), _SOURCE_RATE)
+  if uv.ndim != 2 or len(uv) != num_leads:
+    raise rejects.Unreadable(f"{matlab.name}: data of shape {uv.shape}")
+  return codec.Recording(uv, np.ones(num_leads, bool), _SOURCE_RATE)
+
+
+def _file(path: pathlib.Path, suffix: str) -> pathlib.Path:
+  return path.parent / f"{path.name}{suffix}"
 
 
 def _has_header(path: pathlib.Path) -> bool:
-  return path.with_suffix(".hea").is_file()
+  return os.path.isfile(_file(path, ".hea"))  # False for impossible names, too

@@ -135,5 +135,11 @@ def labels(codes: Iterable[str]) -> np.ndarray:
 
   Returns:
     uint8 (38,), order of `CODES`.
+
+  Raises:
+    rejects.BadMetadata: one is no code.
   """
+  codes = tuple(codes)
+  if not all(code.isdecimal() for code in codes):
+    raise rejects.BadMetadata(f"diagnoses {', '.join(codes)}")
   return cinc.multi_hot(codes, CODES.values())

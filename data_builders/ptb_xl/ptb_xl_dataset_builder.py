@@ -15,10 +15,10 @@ order in all of their tables.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -54,6 +54,11 @@ _STATEMENT_COLUMNS = (
   "", "description", "form", "rhythm", "diagnostic_class",
   "diagnostic_subclass",
 )  # fmt: skip
+_ID = re.compile(r"\d+", re.ASCII)
+_PATIENT = re.compile(r"(\d+)(?:\.0)?", re.ASCII)
+_CODES = re.compile(r"\{(?:'[^']*': [\d.]+(?:, )?)*\}", re.ASCII)
+_PATH = re.compile(r"(?:\w+/)*0*(\d+)_[lh]r", re.ASCII)
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\ufffd]")
 _REPORT_CLEANING = "Reports: runs of white space become one space."
 _LABEL_ERROR = (
   "Labels: in validation and test, subclass AVB is ISC, RAO/RAE is AVB and ISC"
@@ -182,8 +187,8 @@ class Builder(label_modes.LabelModeBuilder):
     for row in rows:
       try:
         split, labels = annotate(row)
-        path = manual_dir / row[config.path_column]
-        jobs[split].append(_make_job(row, path, labels))
+        job = _make_job(row, manual_dir, config.path_column, labels)
+        jobs[split].append(job)
       except rejects.BadMetadata as e:
         self.rejects.add(row["ecg_id"], e.reason, str(e))
     return jobs
@@ -231,13 +236,9 @@ def parse_codes(text: str) -> tuple[str, ...]:
   Raises:
     rejects.BadMetadata: this is no dictionary of strings.
   """
-  try:
-    codes = ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    codes = None
-  if not isinstance(codes, dict) or not all(isinstance(c, str) for c in codes):
+  if not _CODES.fullmatch(text):
     raise rejects.BadMetadata(f"scp_codes {text!r}")
-  return tuple(codes)
+  return tuple(re.findall("'([^']*)'", text))
 
 
 def check_statements(rows: Iterable[Mapping[str, str]]) -> None:
@@ -253,7 +254,7 @@ def check_statements(rows: Iterable[Mapping[str, str]]) -> None:
   for code in sorted(theirs.keys() | scp.BY_CODE.keys()):
     if theirs.get(code) != scp.BY_CODE.get(code):
       raise UserError(
-        f"statement {code} is {theirs.get(code)} in {_STATEMENTS}, expected"
+        f"statement {code!r} is {theirs.get(code)} in {_STATEMENTS}, expected"
         f" {scp.BY_CODE.get(code)}; the labels are those of {_SOURCE}"
       )
 
@@ -288,16 +289,26 @@ def _derive(row: Mapping[str, str]) -> Annotation:
 
 
 def _make_job(
-  row: Mapping[str, str], path: pathlib.Path, labels: dict[str, np.ndarray]
+  row: Mapping[str, str],
+  manual_dir: pathlib.Path,
+  path_column: str,
+  labels: dict[str, np.ndarray],
 ) -> records.RecordJob:
   """Job of a row of the database table."""
-  patient = row["patient_id"].removesuffix(".0")
+  if not _ID.fullmatch(row["ecg_id"]):
+    raise rejects.BadMetadata(f"ecg_id {row['ecg_id']!r}")
+  patient = _PATIENT.fullmatch(row["patient_id"])
   if not patient:
-    raise rejects.BadMetadata("no patient_id")
+    raise rejects.BadMetadata(f"patient_id {row['patient_id']!r}")
+  path = _PATH.fullmatch(row[path_column])
+  if not path or path[1] != row["ecg_id"]:  # files of another record
+    raise rejects.BadMetadata(f"{path_column} {row[path_column]!r}")
+  if _NO_TEXT.search(row["report"]):
+    raise rejects.BadMetadata(f"report {row['report']!r}")
   return records.RecordJob(
     id=row["ecg_id"],
-    path=path,
-    subject_id=patient,
+    path=manual_dir / row[path_column],
+    subject_id=patient[1],
     report=clean_report(row["report"]),
     labels=labels,
   )

@@ -443,7 +443,7 @@ def test_other_statements_are_an_error(tmp_path, column, value):
   rows = read_rows(tmp_path / "scp_statements.csv")
   ptb_xl.check_statements(rows)
   rows[1][column] = value
-  with pytest.raises(UserError, match="statement N(ST_|EW)"):
+  with pytest.raises(UserError, match="statement 'N(ST_|EW)'"):
     ptb_xl.check_statements(rows)
 
 
