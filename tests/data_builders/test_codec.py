@@ -229,3 +229,19 @@ def test_rate_of_the_data_set():
   codec.encode(make_recording(100), spec)
   with pytest.raises(rejects.WrongRate, match="500 Hz instead of 100 Hz"):
     codec.encode(make_recording(500), spec)
+
+
+@pytest.mark.parametrize("rate", [100, 250, 400])
+@pytest.mark.parametrize("value", [1e13, -1e20, 1e308, np.inf, np.nan])
+@pytest.mark.parametrize("at", [0, 500, -1])
+def test_absurd_voltages_are_missing_samples(rate, value, at):
+  """They would drown the other samples in the resampling filter."""
+  recording = make_recording(rate)
+  spec = codec.SignalSpec(100, 1000)
+  truth, _ = codec.encode(recording, spec)
+  recording.signal[3, at] = value
+  with np.errstate(all="raise"):
+    ecg, valid = codec.encode(recording, spec)
+  assert valid.all()
+  error = np.abs(ecg.astype(int) - truth).max(axis=1)
+  assert error[3] < 100 and not np.delete(error, 3).any()

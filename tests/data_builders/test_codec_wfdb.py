@@ -145,13 +145,22 @@ def test_missing_lead(tmp_path):
   assert not valid[row] and not ecg[row].any()
 
 
-def test_long_15_lead_record_at_1000_hz(tmp_path):
-  """Like the PTB diagnostic database: vx vy vz, two minutes."""
-  t = np.arange(38_400) / 1000
-  mv = np.sin(2 * np.pi * np.arange(1, 13) * t[:, None]).round(3)
-  path = write(tmp_path, [*LEADS, "vx", "vy", "vz"], mv, fs=1000)
-  ecg, _ = codec.encode(wfdb_io.read(path), codec.SignalSpec(500, 5000))
-  assert np.abs(ecg - 1e3 * mv.T[:, :10_000:2]).max() < 15
+@pytest.mark.parametrize("rate", [100, 500])
+@pytest.mark.parametrize(("fs", "seconds"), [(1000, 100), (400, 12)])
+def test_long_15_lead_records_of_other_rates(tmp_path, fs, seconds, rate):
+  """Like the PTB diagnostic database: 1000 Hz, vx vy vz; and 400 Hz."""
+
+  def waves(t):
+    return np.sin(2 * np.pi * np.arange(1, 13) * t[:, None])
+
+  mv = waves(np.arange(fs * seconds) / fs).round(3)
+  path = write(tmp_path, [*LEADS, "vx", "vy", "vz"], mv, fs=fs)
+  spec = codec.SignalSpec(rate, 10 * rate)
+  ecg, lead_valid = codec.encode(wfdb_io.read(path), spec)
+  assert lead_valid.all()
+  truth = 1e3 * waves(np.arange(10 * rate) / rate).T
+  start = 0 if rate == 500 else 10  # half a filter, whose input starts at once
+  assert np.abs(ecg - truth)[:, start:].max() < 15
 
 
 @pytest.mark.parametrize(
@@ -176,6 +185,19 @@ def test_long_15_lead_record_at_1000_hz(tmp_path):
     ("r.dat 16", "../r.dat 16", rejects.Unreadable),
     ("r.dat 16", "absent.dat 16", rejects.MissingFile),
     ("r.dat 16", "..  16", rejects.MissingFile),
+    ("r.dat 16", ". 16", rejects.MissingFile),
+    ("r.dat 16", "r" * 999 + " 16", rejects.MissingFile),
+    ("r.dat 16", "r.dat 16x" + "9" * 5000, rejects.Unreadable),
+    ("r.dat 16", "r.dat 16+" + "9" * 4300, rejects.Unreadable),
+    ("r 12 100 1000", "r 12 100 " + "9" * 4300, rejects.Unreadable),
+    ("r 12 100 1000", "r 12 100 1_000", rejects.Unreadable),
+    ("r 12 100 1000", "r 12 1_00 1000", rejects.WrongRate),
+    ("r 12 100 1000", "r 12 \uff11\uff10\uff10 1000", rejects.WrongRate),
+    ("r 12 100 1000", "r 11 100 1000", rejects.Unreadable),
+    ("r 12 100 1000", "q 12 100 1000", rejects.Unreadable),
+    ("1000.0(0)/mV", "1000(" + "9" * 400 + ")/mV", rejects.Unreadable),
+    ("1000.0(0)/mV", "1e-320(0)/mV", rejects.UnknownUnit),
+    (" 0 I\n", "9" * 30 + " 0 I\n", rejects.Unreadable),
   ],
 )
 def test_headers_that_lie(tmp_path, old, new, error):
@@ -240,8 +262,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path):
   assert reasons >= {"truncated", "corrupt", "unreadable"}
 
 
-def test_header_without_checksums(tmp_path):
-  path = write(tmp_path)
+def without_checksums(path):
   header = path.with_suffix(".hea")
   lines = header.read_text().splitlines()
   for i in range(1, 13):
@@ -249,7 +270,39 @@ def test_header_without_checksums(tmp_path):
     fields[6] = "0"
     lines[i] = " ".join(fields)
   header.write_text("\n".join(lines))
+  return path
+
+
+def test_header_without_checksums(tmp_path):
+  path = without_checksums(write(tmp_path))
   assert_leads(wfdb_io.read(path), millivolts())
+
+
+def test_longer_file_without_checksums(tmp_path):
+  """A checksum shows that the rest does not matter; else the header lies."""
+  path = write(tmp_path)
+  with path.with_suffix(".dat").open("ab") as f:
+    f.write(b"\0\0")
+  assert_leads(wfdb_io.read(path), millivolts())
+  with pytest.raises(rejects.Unreadable, match="24002 bytes instead of 24000"):
+    wfdb_io.read(without_checksums(path))
+
+
+def test_signals_of_a_file_differ_in_format(tmp_path):
+  path = write(tmp_path)
+  header = path.with_suffix(".hea")
+  header.write_text(header.read_text().replace("dat 16", "dat 16+0", 3))
+  assert_leads(wfdb_io.read(path), millivolts())
+  header.write_text(header.read_text().replace("dat 16+0", "dat 16+2", 1))
+  with pytest.raises(rejects.Unreadable, match="differ in format"):
+    wfdb_io.read(path)
+
+
+def test_record_name_in_the_header(tmp_path):
+  path = write(tmp_path)
+  for name in ("r.mat ", "r.dat "):
+    edit_header(path, "r 12" if name == "r.mat " else "r.mat 12", f"{name}12")
+    assert_leads(wfdb_io.read(path), millivolts())
 
 
 def test_missing_files(tmp_path):
@@ -314,7 +367,7 @@ def test_real_records_equal_wfdb(real_data, tmp_path, name):
       np.testing.assert_array_equal(valid, ~flat)
 
 
-def test_real_suffixed_headers(real_data):
+def test_real_suffixed_headers(real_data, tmp_path):
   """Some Georgia headers start with `E00015.mat`; wfdb refuses those."""
   suffixed = [
     path
@@ -324,8 +377,12 @@ def test_real_suffixed_headers(real_data):
   assert suffixed
   with pytest.raises(ValueError):
     wfdb.rdheader(str(suffixed[0]))
+  spec = codec.SignalSpec(500, 5000, source_rate=500)
   for path in suffixed:
-    assert wfdb_io.read(path).present.all()
+    expected, _ = reference(path, tmp_path)
+    ecg, valid = codec.encode(wfdb_io.read(path), spec)
+    assert valid.all()
+    assert np.abs(ecg - expected[:, :5000]).max() <= 0.5 + 1e-9
 
 
 def test_real_ptb_is_resampled(real_data):

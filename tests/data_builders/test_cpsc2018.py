@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 import wfdb
 
 from cgdmer_jax.errors import UserError
-from data_builders import build, cinc, codec, schema, splits
+from data_builders import build, cinc, codec, rejects, schema, splits
 from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
 
 # Written down from the challenge's page, independently of the builder.
@@ -319,6 +319,22 @@ def test_fixed_splits_of_the_whole_corpus(reference):
     assert abs(chosen.mean() - share) < 0.002
     expected = share * labels.sum(axis=0)
     assert np.abs(labels[chosen].sum(axis=0) - expected).max() < 3
+
+
+def test_reference_that_lists_a_record_twice(tmp_path):
+  path = tmp_path / "REFERENCE.csv"
+  write_reference(path, {"A0001": "1", "A0002": "2"})
+  assert cpsc2018.read_reference(path) == {"A0001": ("1",), "A0002": ("2",)}
+  path.write_text(path.read_text() + "A0001,3,,\n")
+  with pytest.raises(UserError, match="lists 'A0001' twice"):
+    cpsc2018.read_reference(path)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "a\0b", "absent"])
+def test_impossible_names_are_missing_files(tmp_path, monkeypatch, name):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(rejects.MissingFile):
+    cpsc2018.read(pathlib.Path() / name)
 
 
 @pytest.mark.parametrize("codes", [(), ("426177001",), ("2", "10"), ("SB",)])

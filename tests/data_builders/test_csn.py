@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 import wfdb
 
 from cgdmer_jax.errors import UserError
-from data_builders import build, schema, splits
+from data_builders import build, rejects, schema, splits
 from data_builders.csn import csn_dataset_builder as csn
 
 PUBLISHED = {"train": "train", "validation": "val", "test": "test"}
@@ -342,3 +342,9 @@ def test_user_mistakes(source, tmp_path):
     manual_dir=source,
     splits_dir=tmp_path,
   )
+
+
+def test_what_is_no_code_is_rejected():
+  assert named(csn.labels(["164889003", "1"])) == {"AFIB"}
+  with pytest.raises(rejects.BadMetadata, match="16488"):
+    csn.labels(["164889003", "16488\ufffd003"])
