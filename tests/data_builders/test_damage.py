@@ -463,13 +463,38 @@ def header_of_another_record(draw, record, files):
   return REJECTED
 
 
-def bad_field(draw, record, files):
-  """Another file name, format, ADC resolution, ADC zero, first value, sum."""
+def bad_field(draw, files, fields, bad):
   number = draw(st.sampled_from(signal_lines(files)))
-  field = draw(st.sampled_from([0, 1, 3, 5, 6, 7]))
-  bad = {0: BAD_NAMES, 1: BAD_FORMATS}.get(field, BAD_NUMBERS)
-  files.lines[number][field] = draw(st.sampled_from(bad))
+  files.lines[number][draw(st.sampled_from(fields))] = draw(bad)
+  # Without the field, the next ones move up and the name is lost.
   return dataclasses.replace(EITHER, lost=rows_of(files, number))
+
+
+def bad_file_name(draw, record, files):
+  return bad_field(draw, files, [0], st.sampled_from(BAD_NAMES))
+
+
+def bad_format(draw, record, files):
+  return bad_field(draw, files, [1], st.sampled_from(BAD_FORMATS))
+
+
+def bad_number(draw, record, files):
+  """ADC resolution, ADC zero, first value, checksum or block size."""
+  fields = [3, 4, 5, 6, 7]
+  if not all(lead.in_brackets for lead in record.leads):
+    fields.remove(4)  # which is the baseline
+  return bad_field(draw, files, fields, st.sampled_from(BAD_NUMBERS))
+
+
+def mixed_formats(draw, record, files):
+  """Of the same width, in a file that has one."""
+  hypothesis.assume(record.format == "16")
+  number = draw(st.sampled_from(signal_lines(files)))
+  file = files.lines[number][0]
+  hypothesis.assume(sum(fields[0] == file for fields in files.lines) > 1)
+  new = draw(st.sampled_from(["61", "160"]))
+  files.lines[number][1] = files.lines[number][1].replace("16", new)
+  return REJECTED
 
 
 def bad_name(draw, record, files):
@@ -542,9 +567,9 @@ def no_header(draw, record, files):
 DAMAGE = (
   truncate_signal, lengthen_signal, lose_signal, empty_signal, flip_bit,
   overwrite_signal, move_signal, wrong_count, more_samples, fewer_samples,
-  bad_record_line, header_of_another_record, bad_field, bad_name, repeat_name,
-  lose_line, repeat_line, swap_lines, merge_lines, rubbish_header,
-  other_encoding, no_header,
+  bad_record_line, header_of_another_record, bad_file_name, bad_format,
+  bad_number, mixed_formats, bad_name, repeat_name, lose_line, repeat_line,
+  swap_lines, merge_lines, rubbish_header, other_encoding, no_header,
 )  # fmt: skip
 # The other formats, which the wfdb package reads, are slower.
 MOSTLY_16 = st.sampled_from(["16"] * 20 + sorted(LOWEST))
