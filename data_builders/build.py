@@ -255,7 +255,7 @@ def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
       yield staging
     except BaseException:
-      if not any(staging.rglob("*.json")):
+      if not any(staging.glob("*/*/shards_*/*.json")):
         shutil.rmtree(staging, ignore_errors=True)
       raise
     shutil.rmtree(staging)

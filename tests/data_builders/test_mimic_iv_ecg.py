@@ -253,9 +253,17 @@ def test_equal_reports_and_labels_are_one_object(tmp_path):
 
 def test_stream_reads_columns_by_name(tmp_path):
   path = tmp_path / "t.csv"
-  path.write_text('\ufeff\nc,a,b\n1,"x, y",3\n\n4,5\n6,7,8,9\n', "utf-8")
+  path.write_text('\ufeff\nc,a,b\n1,"x, y",3\n\n4,5,\n', "utf-8")
   rows = list(tables.stream(path, ("b", "a"), "a test"))
-  assert rows == [("3", "x, y"), ("", "5"), ("8", "7")]
+  assert rows == [("3", "x, y"), ("", "5")]
+
+
+@pytest.mark.parametrize("row", ["4,5", "6,7,8,9", '4,"5'])
+def test_broken_rows_are_errors(tmp_path, row):
+  path = tmp_path / "t.csv"
+  path.write_text(f"c,a,b\n1,2,3\n{row}\n")
+  with pytest.raises(UserError, match=r"row 2 of .*t.csv|no table of a test"):
+    list(tables.stream(path, ("b", "a"), "a test"))
 
 
 # Records that are left out.
