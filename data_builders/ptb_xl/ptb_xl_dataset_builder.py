@@ -54,7 +54,6 @@ _STATEMENT_COLUMNS = (
   "", "description", "form", "rhythm", "diagnostic_class",
   "diagnostic_subclass",
 )  # fmt: skip
-_ID = re.compile(r"\d+", re.ASCII)
 _PATIENT = re.compile(r"(\d+)(?:\.0)?", re.ASCII)
 _CODES = re.compile(r"\{(?:'[^']*': [\d.]+(?:, )?)*\}", re.ASCII)
 _PATH = re.compile(r"(?:\w+/)*0*(\d+)_[lh]r", re.ASCII)
@@ -295,14 +294,14 @@ def _make_job(
   labels: dict[str, np.ndarray],
 ) -> records.RecordJob:
   """Job of a row of the database table."""
-  if not _ID.fullmatch(row["ecg_id"]):
-    raise rejects.BadMetadata(f"ecg_id {row['ecg_id']!r}")
   patient = _PATIENT.fullmatch(row["patient_id"])
   if not patient:
     raise rejects.BadMetadata(f"patient_id {row['patient_id']!r}")
   path = _PATH.fullmatch(row[path_column])
   if not path or path[1] != row["ecg_id"]:  # files of another record
-    raise rejects.BadMetadata(f"{path_column} {row[path_column]!r}")
+    raise rejects.BadMetadata(
+      f"{path_column} {row[path_column]!r} of {row['ecg_id']!r}"
+    )
   if _NO_TEXT.search(row["report"]):
     raise rejects.BadMetadata(f"report {row['report']!r}")
   return records.RecordJob(

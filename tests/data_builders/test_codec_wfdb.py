@@ -298,6 +298,14 @@ def test_signals_of_a_file_differ_in_format(tmp_path):
     wfdb_io.read(path)
 
 
+def test_headers_that_only_wfdb_refuses(tmp_path):
+  """It reads the formats other than 16, and knows no suffixes."""
+  path = write(tmp_path, fmt="212")
+  edit_header(path, "r 12", "r.mat 12")
+  with pytest.raises(rejects.Unreadable, match="ValueError"):
+    wfdb_io.read(path)
+
+
 def test_record_name_in_the_header(tmp_path):
   path = write(tmp_path)
   for name in ("r.mat ", "r.dat "):
