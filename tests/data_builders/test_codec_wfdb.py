@@ -302,7 +302,7 @@ def test_headers_that_only_wfdb_refuses(tmp_path):
   """It reads the formats other than 16, and knows no suffixes."""
   path = write(tmp_path, fmt="212")
   edit_header(path, "r 12", "r.mat 12")
-  with pytest.raises(rejects.Unreadable, match="ValueError"):
+  with pytest.raises(rejects.Unreadable, match="HeaderSyntaxError"):
     wfdb_io.read(path)
 
 

@@ -526,9 +526,13 @@ def repeat_name(draw, record, files):
 
 
 def lose_line(draw, record, files):
-  del files.lines[draw(st.sampled_from(signal_lines(files)))]
-  if draw(st.booleans()):  # and nobody notices
+  number = draw(st.sampled_from(signal_lines(files)))
+  lost, file = rows_of(files, number), files.lines[number][0]
+  del files.lines[number]
+  if draw(st.booleans()):  # and the count is adapted
     files.lines[0][1] = str(len(files.lines) - 1)
+    if all(fields[0] != file for fields in files.lines[1:]):
+      return dataclasses.replace(EITHER, lost=lost)  # a file of its own
   return REJECTED
 
 
