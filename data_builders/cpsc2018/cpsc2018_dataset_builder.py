@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import scipy.io
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
@@ -24,6 +23,7 @@ from data_builders import (
   tables,
   wfdb_io,
 )
+from data_builders.cpsc2018 import matlab
 
 _SECONDS = 10
 _MIN_SECONDS = 5
@@ -200,17 +200,18 @@ def read(path: pathlib.Path) -> codec.Recording:
   """
   if _has_header(path):
     return wfdb_io.read(path)
-  matlab = _file(path, ".mat")
-  if not os.path.isfile(matlab):
-    raise rejects.MissingFile(matlab.name)
+  file = _file(path, ".mat")
+  if not os.path.isfile(file):
+    raise rejects.MissingFile(file.name)
   try:
-    mv = scipy.io.loadmat(matlab)["ECG"]["data"][0, 0]
-    uv = 1e3 * np.asarray(mv, float)
-  except Exception as e:  # it raises whatever a damaged file leads to
-    raise rejects.Unreadable(f"{matlab.name}: {type(e).__name__}: {e}") from e
+    mv = matlab.read_field(file.read_bytes(), "ECG", "data")
+  except (OSError, ValueError) as e:
+    raise rejects.Unreadable(f"{file.name}: {e}") from e
   num_leads = len(schema.LEADS)
-  if uv.ndim != 2 or len(uv) != num_leads:
-    raise rejects.Unreadable(f"{matlab.name}: data of shape {uv.shape}")
+  if len(mv) != num_leads:
+    raise rejects.Unreadable(f"{file.name}: data of shape {mv.shape}")
+  with np.errstate(over="ignore"):  # infinite: no sample
+    uv = 1e3 * mv
   return codec.Recording(uv, np.ones(num_leads, bool), _SOURCE_RATE)
 
 
