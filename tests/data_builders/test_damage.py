@@ -313,7 +313,7 @@ def styled_files(draw, record):
   return files
 
 
-@examples(200)
+@examples(100)
 @hypothesis.given(st.data())
 def test_correct_records_are_decoded(data):
   record = data.draw(correct_records(st.sampled_from(sorted(LOWEST))))
@@ -588,7 +588,7 @@ MOSTLY_16 = st.sampled_from(["16"] * 20 + sorted(LOWEST))
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda f: f.__name__)
-@examples(50)
+@examples(25)
 @hypothesis.given(data=st.data())
 def test_damaged_records(damage, data):
   record = data.draw(correct_records(MOSTLY_16))
@@ -652,7 +652,7 @@ def edits(draw, content):
   return content
 
 
-@examples(300)
+@examples(200)
 @hypothesis.given(data=st.data())
 def test_edited_files(data):
   """Whatever is decoded are columns of the record, whatever their gain."""
@@ -910,7 +910,7 @@ TABLE_DAMAGE = (
 
 
 @pytest.mark.parametrize("damage", TABLE_DAMAGE, ids=lambda f: f.__name__)
-@examples(5)
+@examples(4)
 @hypothesis.given(data=st.data())
 def test_damaged_data_sets(corpus, damage, data):
   with tempfile.TemporaryDirectory() as temporary:
