@@ -71,9 +71,8 @@ def write_corpus(folder, number, distinct):
       os.link(folder / f"s{k}.dat", path.with_suffix(".dat"))
       time_ = "2180-07-23 08:44:00"
       records.writerow([subject, study, study, time_, stem])
-      measurements.writerow(
-        [subject, study, 1, time_, f"{reports[k]} study {i}"]
-      )
+      statement = f"{reports[k]} study {i}"
+      measurements.writerow([subject, study, 1, time_, statement, *[""] * 17])
 
 
 def command(source, data_dir, num_workers):
