@@ -102,12 +102,12 @@ def check_jobs(jobs: Mapping[str, Sequence[RecordJob]]) -> None:
       raise UserError(f"no records for the split {split!r}")
     for job in members:
       if job.id in ids:
-        raise UserError(f"record {job.id} is listed twice")
+        raise UserError(f"record {job.id!r} is listed twice")
       ids.add(job.id)
       other = split_of.setdefault(job.subject_id, split)
       if job.subject_id and other != split:
         raise UserError(
-          f"patient {job.subject_id} is in the splits {other!r} and {split!r}"
+          f"patient {job.subject_id!r} is in the splits {other!r} and {split!r}"
         )
 
 

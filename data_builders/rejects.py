@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from cgdmer_jax.errors import UserError
 
 FILE_NAME = "rejected.jsonl"
+_DETAIL_LENGTH = 300  # a damaged header may be one line of megabytes
 
 
 class Rejected(Exception):
@@ -191,9 +192,13 @@ class Rejects:
     return _summary(self.left_out)
 
   def write(self, path: pathlib.Path) -> None:
-    """Writes one JSON object a line: id, reason, detail."""
+    """Writes one JSON object a line: id, reason, the start of the detail."""
     lines = [
-      json.dumps(vars(e), ensure_ascii=False) + "\n" for e in self._entries
+      json.dumps(
+        vars(e) | {"detail": e.detail[:_DETAIL_LENGTH]}, ensure_ascii=False
+      )
+      + "\n"
+      for e in self._entries
     ]
     path.write_text("".join(lines), encoding="utf-8")
 

@@ -196,7 +196,7 @@ def read_published(
           )
     for record_id, times in collections.Counter(ids).items():
       if times > 1:
-        raise UserError(f"{path} lists {record_id} twice")
+        raise UserError(f"{path} lists {record_id!r} twice")
     found[split] = {
       record_id: np.array([int(row[name]) for name in names], np.uint8)
       for record_id, row in zip(ids, rows, strict=True)

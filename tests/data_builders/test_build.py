@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from cgdmer_jax import paths
 from cgdmer_jax.errors import UserError
-from data_builders import build, records, schema, scp, shards
+from data_builders import build, records, rejects, schema, scp, shards
 
 ROOT = build.__file__.rsplit(os.sep, 2)[0]
 
@@ -203,6 +203,14 @@ def test_split_without_usable_records(own_corpus, tmp_path):
     _build(own_corpus, tmp_path / "data", max_rejected=1.0)
 
 
+def test_long_details_are_cut(tmp_path):
+  found = rejects.Rejects(1.0)
+  found.add("1", "unreadable", "x" * 10**6)
+  found.write(tmp_path / "list")
+  (entry,) = _rejected(tmp_path / "list")
+  assert entry["reason"] == "unreadable" and 100 < len(entry["detail"]) < 1000
+
+
 def test_rows_that_are_all_unusable(own_corpus, tmp_path):
   rows = [ptb_xl_corpus.row(i) | {"strat_fold": "?"} for i in range(2, 62)]
   ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows)
@@ -313,14 +321,14 @@ def test_leaking_patient_is_an_error(own_corpus, tmp_path):
   rows[0]["patient_id"] = rows[-1]["patient_id"]
   rows[0]["strat_fold"] = "10"
   ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows)
-  with pytest.raises(UserError, match="patient 30 is in the splits"):
+  with pytest.raises(UserError, match="patient '30' is in the splits"):
     _build(own_corpus, tmp_path / "data")
 
 
 def test_duplicate_record_is_an_error(own_corpus, tmp_path):
   rows = [ptb_xl_corpus.row(i) for i in ptb_xl_corpus.FOLDS]
   ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows + rows[:1])
-  with pytest.raises(UserError, match="record 2 is listed twice"):
+  with pytest.raises(UserError, match="record '2' is listed twice"):
     _build(own_corpus, tmp_path / "data")
 
 

@@ -144,7 +144,7 @@ def test_published_columns_are_read_by_position(tmp_path):
     ('file,X,Y\nr3,1,"0\nr4,1,1\n', "b.csv is no table of the tables: un"),
     ("file,X,Y,X\nr3,1,0,0\n", "b.csv has several columns 'X'"),
     ("file,Z,X,Y\nr3,1,0,0\n", "b.csv: r3 has 4 columns, expected 3"),
-    ("file,X,Y\nr3,1,0\nr3,1,0\n", "b.csv lists r3 twice"),
+    ("file,X,Y\nr3,1,0\nr3,1,0\n", "b.csv lists 'r3' twice"),
   ],
 )
 def test_other_tables_are_an_error(tmp_path, b, message):
