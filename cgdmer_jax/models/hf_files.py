@@ -188,7 +188,7 @@ def _cached(hub_id: str) -> pathlib.Path | None:
 def _download(hub_id: str) -> pathlib.Path:
   import huggingface_hub
 
-  def fetch(name, revision):
+  def fetch(name, revision=None):
     return pathlib.Path(
       huggingface_hub.hf_hub_download(
         hub_id, name, revision=revision, etag_timeout=_PROBE_SECONDS
@@ -205,12 +205,14 @@ def _download(hub_id: str) -> pathlib.Path:
       raise UserError(
         f"{hub_id} on the Hugging Face hub has no {CONFIG} or no {WEIGHTS}"
       )
-    directory = fetch(CONFIG, info.sha).parent
+    # The first file settles the revision, by which the cache calls the
+    # directory; the others are of the same one even if a newer one appears.
+    directory = fetch(CONFIG).parent
     for name in [*weights, *sorted(names & set(_TOKENIZER))]:
-      fetch(name, info.sha)
+      fetch(name, directory.name)
     if weights == [_INDEX]:
       for name in sorted(set(_parts(directory).values())):
-        fetch(name, info.sha)
+        fetch(name, directory.name)
   except UserError:
     raise
   # The client also lets errors of its HTTP library through, and that library
