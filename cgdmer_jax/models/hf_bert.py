@@ -264,7 +264,7 @@ def save(
     (part / hf_files.CONFIG).write_text(
       json.dumps(_config_fields(config, tokenizer), indent=2) + "\n"
     )
-    # `transformers` refuses files that do not say for which library they are.
+    # Without this note, `transformers` before 5 refuses the file.
     safetensors.numpy.save_file(
       tensors, part / hf_files.WEIGHTS, metadata={"format": "pt"}
     )

@@ -104,16 +104,13 @@ def _read_parts(directory):
 def _parts(directory) -> dict[str, str]:
   """Name of each tensor -> file, from the index."""
   path = directory / _INDEX
-  files = _read_json(path, "copy it again").get("weight_map")
-  # A plain name: the index must not lead out of the directory.
-  if (
-    not isinstance(files, dict)
-    or not files
-    or any(
-      not isinstance(f, str) or f != os.path.basename(f) for f in files.values()
-    )
-  ):
-    raise UserError(f"{path}: weight_map is not a table of tensors and files")
+  files = _read_json(path, "download it again").get("weight_map")
+
+  def is_name(file):  # and no path: the index must not lead elsewhere
+    return isinstance(file, str) and file == os.path.basename(file)
+
+  if not isinstance(files, dict) or not all(map(is_name, files.values())):
+    raise UserError(f"{path}: weight_map is no table of tensors and files")
   return files
 
 

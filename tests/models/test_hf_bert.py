@@ -483,7 +483,7 @@ def test_damaged_weights(write):
 def test_damaged_parts(write):
   directory = split(write())
   index = directory / "model.safetensors.index.json"
-  for text in ("{", "{}", '{"weight_map": {"a": "../b"}}'):
+  for text in ("{", "{}", '{"weight_map": {"a": "../b"}}', '{"weight_map": 1}'):
     index.write_text(text)
     refused("index.json", load, directory)
   directory = split(write(name="b"), lambda index: index.popitem())
