@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cgdmer_jax.models import layers
 
-_EPSILON = 1e-12  # LayerNorm of every published BERT checkpoint.
+_EPSILON = 1e-12  # of LayerNorm; Hugging Face's default for BERT
 
 
 class BertBlock(nn.Module):
@@ -18,16 +18,19 @@ class BertBlock(nn.Module):
   num_heads: int
   mlp_dim: int
   dtype: jnp.dtype = jnp.float32
+  epsilon: float = _EPSILON
 
   @nn.compact
   def __call__(self, x: Array, valid: Array) -> Array:
     """`x` (batch, token, width), attending to the valid tokens."""
     y = layers.Attention(self.num_heads, self.dtype, name="attention")(x, valid)
-    x = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm_attention")(x + y)
+    x = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm_attention")(
+      x + y
+    )
     y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="up")(x)
     y = jax.nn.gelu(y, approximate=False)
     y = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y)
-    return nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm_mlp")(x + y)
+    return nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm_mlp")(x + y)
 
 
 class ReportEncoder(nn.Module):
@@ -40,6 +43,8 @@ class ReportEncoder(nn.Module):
   num_heads: int
   mlp_dim: int
   dtype: jnp.dtype = jnp.float32
+  type_vocab_size: int = 2  # segments; only the first is ever used
+  epsilon: float = _EPSILON
 
   def setup(self):
     """Makes the embedding tables and the blocks."""
@@ -54,10 +59,10 @@ class ReportEncoder(nn.Module):
 
     self.word = embed(self.vocab_size)
     self.position = embed(self.max_length)
-    self.token_type = embed(2)
-    self.norm = nn.LayerNorm(_EPSILON, dtype=self.dtype)
+    self.token_type = embed(self.type_vocab_size)
+    self.norm = nn.LayerNorm(self.epsilon, dtype=self.dtype)
     self.blocks = [
-      BertBlock(self.num_heads, self.mlp_dim, self.dtype)
+      BertBlock(self.num_heads, self.mlp_dim, self.dtype, self.epsilon)
       for _ in range(self.depth)
     ]
 

@@ -1,0 +1,228 @@
+"""Files of a Hugging Face checkpoint: finding them, reading their arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from cgdmer_jax.errors import UserError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"  # of weights in several files
+_PICKLE = "pytorch_model.bin"
+_TOKENIZER = (
+  "tokenizer.json",
+  "vocab.txt",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+)
+_NEEDED = f"{CONFIG}, {WEIGHTS} and tokenizer.json (or vocab.txt)"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_PROBE_SECONDS = 10.0
+
+
+def resolve(name: str | os.PathLike[str]) -> pathlib.Path:
+  """Local directory of a checkpoint.
+
+  Args:
+    name: a directory, or the id OWNER/NAME of a repository on the Hugging Face
+      hub. A copy in the hub's local cache is used as it is, without asking for
+      a newer one; else the files are downloaded into that cache.
+
+  Raises:
+    UserError: no such directory, and the hub does not give one: it cannot be
+      reached (found out within seconds), or has no such repository.
+  """
+  directory = pathlib.Path(name).expanduser()
+  if directory.is_dir():
+    return directory
+  if not _HUB_ID.fullmatch(str(name)):
+    raise UserError(
+      f"no directory {name}; give a local directory with {_NEEDED}, or the id"
+      " OWNER/NAME of a repository on the Hugging Face hub"
+    )
+  return _cached(str(name)) or _download(str(name))
+
+
+def read_config(directory: pathlib.Path) -> dict[str, Any]:
+  """What `config.json` says.
+
+  Raises:
+    UserError: it is missing, or not a JSON object.
+  """
+  return _read_json(directory / CONFIG, f"give a directory with {_NEEDED}")
+
+
+def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
+  """Every array of a checkpoint, by name, in its own dtype.
+
+  Args:
+    directory: with `model.safetensors`, or else with parts and
+      `model.safetensors.index.json`, or else with `pytorch_model.bin`, which
+      needs PyTorch.
+
+  Raises:
+    UserError: no weights, damaged ones, parts other than the index lists, or
+      PyTorch is needed and missing.
+  """
+  if (directory / WEIGHTS).is_file():
+    return _read_safetensors(directory / WEIGHTS)
+  if (directory / _INDEX).is_file():
+    return _read_parts(directory)
+  if (directory / _PICKLE).is_file():
+    return _read_pickle(directory / _PICKLE)
+  raise UserError(f"no weights in {directory}: expected {WEIGHTS}")
+
+
+def _read_parts(directory):
+  files = _parts(directory)
+  tensors = {}
+  for part in sorted(set(files.values())):
+    if not (directory / part).is_file():
+      raise UserError(f"{directory / _INDEX} lists {part}, which is missing")
+    found = _read_safetensors(directory / part)
+    listed = {name for name, file in files.items() if file == part}
+    for name in sorted(listed ^ set(found)):
+      there, here = ("has", "not") if name in found else ("lacks", "but")
+      raise UserError(
+        f"{directory / part} {there} {name}, {here} listed there in {_INDEX}:"
+        " the files belong to different checkpoints"
+      )
+    tensors |= found
+  return tensors
+
+
+def _parts(directory) -> dict[str, str]:
+  """Name of each tensor -> file, from the index."""
+  path = directory / _INDEX
+  files = _read_json(path, "download it again").get("weight_map")
+
+  def is_name(file):  # and no path: the index must not lead elsewhere
+    return isinstance(file, str) and file == os.path.basename(file)
+
+  if not isinstance(files, dict) or not all(map(is_name, files.values())):
+    raise UserError(f"{path}: weight_map is no table of tensors and files")
+  return files
+
+
+def _read_safetensors(path):
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+  except (safetensors.SafetensorError, OSError, TypeError, ValueError) as e:
+    raise UserError(
+      f"cannot read {path} ({_one_line(e)}); if it was cut off, or is the"
+      " pointer file of git-lfs, download it again"
+    ) from e
+
+
+def _read_pickle(path):
+  try:
+    import torch
+  except ImportError as e:
+    raise UserError(
+      f"{path} needs PyTorch: pip install 'cgdmer-jax[convert]', or give a"
+      f" directory with {WEIGHTS}"
+    ) from e
+  try:
+    # `weights_only`: a pickle may otherwise run any code.
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    # numpy has no bfloat16; float32 holds every value of the shorter ones.
+    return {
+      name: (x.float() if x.is_floating_point() else x).numpy()
+      for name, x in tensors.items()
+    }
+  except (
+    *(AttributeError, EOFError, OSError, RuntimeError, ValueError),
+    pickle.UnpicklingError,
+  ) as e:
+    raise UserError(
+      f"cannot read {path} ({_one_line(e)}); download it again"
+    ) from e
+
+
+def _read_json(path, advice) -> dict[str, Any]:
+  try:
+    value = json.loads(path.read_text("utf-8"))
+  except FileNotFoundError as e:
+    raise UserError(f"no {path.name} in {path.parent}; {advice}") from e
+  except (OSError, ValueError) as e:
+    raise UserError(f"cannot read {path} ({_one_line(e)}); {advice}") from e
+  if not isinstance(value, dict):
+    raise UserError(f"{path} holds no JSON object; {advice}")
+  return value
+
+
+def _one_line(error: Exception) -> str:
+  return " ".join(str(error).split())[:200]
+
+
+def _cached(hub_id: str) -> pathlib.Path | None:
+  """The copy in the hub's local cache, if it is whole."""
+  import huggingface_hub
+
+  config = huggingface_hub.try_to_load_from_cache(hub_id, CONFIG)
+  if not isinstance(config, str):
+    return None
+  directory = pathlib.Path(config).parent
+  names = {path.name for path in directory.iterdir()}
+  weights = _weights(names)
+  if weights == [_INDEX]:
+    weights += _parts(directory).values()
+  whole = weights and names.issuperset(weights) and names & set(_TOKENIZER[:2])
+  return directory if whole else None
+
+
+def _download(hub_id: str) -> pathlib.Path:
+  import huggingface_hub
+
+  def fetch(name, revision=None):
+    return pathlib.Path(
+      huggingface_hub.hf_hub_download(
+        hub_id, name, revision=revision, etag_timeout=_PROBE_SECONDS
+      )
+    )
+
+  try:
+    # This request has a time limit and no retries; a download alone may wait
+    # for minutes before it finds that nobody answers.
+    info = huggingface_hub.HfApi().model_info(hub_id, timeout=_PROBE_SECONDS)
+    names = {file.rfilename for file in info.siblings}
+    weights = _weights(names)
+    if CONFIG not in names or not weights:
+      raise UserError(
+        f"{hub_id} on the Hugging Face hub has no {CONFIG} or no {WEIGHTS}"
+      )
+    # The first file settles the revision, by which the cache calls the
+    # directory; the others are of the same one even if a newer one appears.
+    directory = fetch(CONFIG).parent
+    for name in [*weights, *sorted(names & set(_TOKENIZER))]:
+      fetch(name, directory.name)
+    if weights == [_INDEX]:
+      for name in sorted(set(_parts(directory).values())):
+        fetch(name, directory.name)
+  except UserError:
+    raise
+  # The client also lets errors of its HTTP library through, and that library
+  # differs between versions. All mean the same here: no files.
+  except Exception as e:
+    raise UserError(
+      f"{hub_id} is no local directory, and the Hugging Face hub does not give"
+      f" it ({type(e).__name__}: {_one_line(e)}); download it elsewhere and"
+      f" give a local directory with {_NEEDED}"
+    ) from e
+  return directory
+
+
+def _weights(names: set[str]) -> list[str]:
+  """The file to read among `names`, in the order of `read_tensors`."""
+  return [n for n in (WEIGHTS, _INDEX, _PICKLE) if n in names][:1]
