@@ -9,6 +9,7 @@ for any number of processes.
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import math
@@ -199,7 +200,11 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     else:
       num_workers = min(self._num_workers, num_jobs // _JOBS_PER_WORKER)
       outcomes = processes.run(write, plan, num_workers)
-    with progress.Progress(num_jobs, unit="record") as bar:
+    # Closed here, not when garbage is collected: that can be in any thread.
+    with (
+      contextlib.closing(outcomes),
+      progress.Progress(num_jobs, unit="record") as bar,
+    ):
       done = 0
       for shard, outcome in zip(plan, outcomes, strict=True):
         done += len(shard.jobs)

@@ -1,4 +1,5 @@
 import fcntl
+import inspect
 import json
 import os
 import shutil
@@ -194,6 +195,21 @@ def test_too_many_rejected_leaves_nothing(own_corpus, tmp_path, num_workers):
   # Once they are allowed, the list moves into the data set.
   final = _build(own_corpus, data_dir, max_rejected=0.1)
   assert not listing.exists() and (final / "rejected.jsonl").exists()
+
+
+def test_workers_end_before_the_error(own_corpus, tmp_path, monkeypatch):
+  outcomes = []
+
+  def run(function, arguments, num_workers):
+    outcomes.append(function(argument) for argument in arguments)
+    return outcomes[0]
+
+  monkeypatch.setattr(records.processes, "run", run)
+  monkeypatch.setattr(shards, "SHARD_BYTES", 5 * 24_000)
+  _damage(own_corpus)
+  with pytest.raises(UserError, match="max_rejected"):
+    _build(own_corpus, tmp_path, max_rejected=0.09)
+  assert inspect.getgeneratorstate(outcomes[0]) == inspect.GEN_CLOSED
 
 
 def test_split_without_usable_records(own_corpus, tmp_path):
