@@ -16,6 +16,7 @@ import json
 import math
 import os
 import pathlib
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -124,7 +125,9 @@ class Writer:
     if _is_finished(shard, fingerprint):
       return dataclasses.replace(read_outcome(shard), resumed=True)
     shard.path.parent.mkdir(parents=True, exist_ok=True)
-    partial = shard.path.with_name(f"{shard.path.name}.{os.getpid()}.partial")
+    # Unique among machines, too: Beam may give a shard to two of them.
+    unique = uuid.uuid4().hex
+    partial = shard.path.with_name(f"{shard.path.name}.{unique}.partial")
     try:
       outcome = self._write(partial, shard.jobs)
       with _explained():
