@@ -135,7 +135,7 @@ class Builder(cinc.CincBuilder):
           self.rejects.add(record_id, e.reason, str(e))
     else:
       codes = read_reference(manual_dir / _REFERENCE)
-      for record_id in files.keys() - codes.keys():
+      for record_id in sorted(files.keys() - codes.keys()):
         detail = f"no row in {_REFERENCE}"
         self.rejects.add(record_id, rejects.BadMetadata.reason, detail)
     vectors = {}
