@@ -242,8 +242,12 @@ def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
   After a failure it stays if it holds finished shards. Its lock tells a build
   that runs from the remains of one that was killed.
   """
-  parent.mkdir(parents=True, exist_ok=True)
-  with (parent / ".lock").open("w") as lock:
+  try:
+    parent.mkdir(parents=True, exist_ok=True)
+    lock_file = (parent / ".lock").open("w")
+  except OSError as e:
+    raise UserError(f"cannot write to --data_dir: {e}") from e
+  with lock_file as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

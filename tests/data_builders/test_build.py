@@ -388,6 +388,12 @@ def test_manual_dir(own_corpus, tmp_path):
     build.build("ptb_xl/500hz", manual_dir=own_corpus, data_dir=data_dir)
 
 
+def test_data_dir_that_cannot_be_written(corpus, tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match="cannot write to --data_dir: .*Not a"):
+    _build(corpus, tmp_path / "file")
+
+
 def test_user_mistake_is_one_line(tmp_path):
   (tmp_path / "other.csv").touch()
   result = subprocess.run(
