@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from cgdmer_jax.errors import UserError
 
 FILE_NAME = "rejected.jsonl"
-_DETAIL_LENGTH = 300  # a damaged header may be one line of megabytes
+MAX_DETAIL = 200  # characters; a damaged line may have millions
 
 
 class Rejected(Exception):
@@ -111,12 +111,17 @@ class Rejection:
   Attributes:
     id: of the record.
     reason: slug of the exception class, or of the rule that leaves it out.
-    detail: for people.
+    detail: for people; cut after `MAX_DETAIL` characters.
   """
 
   id: str
   reason: str
   detail: str
+
+  def __post_init__(self):
+    if len(self.detail) > MAX_DETAIL:
+      cut = f"{self.detail[: MAX_DETAIL - 3]}..."
+      object.__setattr__(self, "detail", cut)
 
 
 class TooManyRejected(UserError):
@@ -200,7 +205,8 @@ class Rejects:
       + "\n"
       for e in self._entries
     ]
-    path.write_text("".join(lines), encoding="utf-8")
+    # A path in a detail may have bytes that are no text: escaped, as JSON does.
+    path.write_text("".join(lines), "utf-8", errors="backslashreplace")
 
 
 def _summary(counts: collections.Counter[str]) -> str:
