@@ -183,7 +183,7 @@ def read_published(
     for row in rows:
       if len(row) != len(header):
         raise UserError(
-          f"{path}: {row[id_column]} has {len(row)} columns, expected"
+          f"{path}: {row[id_column]!r} has {len(row)} columns, expected"
           f" {len(header)}"
         )
     ids = [pathlib.PurePosixPath(row[id_column]).stem for row in rows]
@@ -192,7 +192,7 @@ def read_published(
       for record_id, row in zip(ids, rows, strict=True):
         if row[name] not in ("0", "1"):
           raise UserError(
-            f"{path}: {name} of {record_id} is {row[name]!r}, expected 0 or 1"
+            f"{path}: {name} of {record_id!r} is {row[name]!r}, expected 0 or 1"
           )
     for record_id, times in collections.Counter(ids).items():
       if times > 1:

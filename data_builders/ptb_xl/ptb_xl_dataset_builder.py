@@ -208,8 +208,8 @@ class Builder(label_modes.LabelModeBuilder):
           other, labels = found[record_id]
           if other != split:
             raise UserError(
-              f"{self._splits_dir}: record {record_id} is in {other!r} and, in"
-              f" {files.files[split]}, in {split!r}"
+              f"{self._splits_dir}: record {record_id!r} is in {other!r} and,"
+              f" in {files.files[split]}, in {split!r}"
             )
           labels[label_set] = vector
     return found

@@ -385,7 +385,9 @@ def test_tables_must_agree_on_a_split(tmp_path):
   }
   for name, change in (("a", {"form_val": "1"}), ("b", {"form_test": "2"})):
     write_tables(tmp_path / name, **change)
-    with pytest.raises(UserError, match="record . is in .* and, in form/ptbxl"):
+    with pytest.raises(
+      UserError, match="record '.' is in .* and, in form/ptbxl"
+    ):
       read(tmp_path / name)
 
 
