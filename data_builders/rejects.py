@@ -197,13 +197,9 @@ class Rejects:
     return _summary(self.left_out)
 
   def write(self, path: pathlib.Path) -> None:
-    """Writes one JSON object a line: id, reason, the start of the detail."""
+    """Writes one JSON object a line: id, reason, detail."""
     lines = [
-      json.dumps(
-        vars(e) | {"detail": e.detail[:_DETAIL_LENGTH]}, ensure_ascii=False
-      )
-      + "\n"
-      for e in self._entries
+      json.dumps(vars(e), ensure_ascii=False) + "\n" for e in self._entries
     ]
     # A path in a detail may have bytes that are no text: escaped, as JSON does.
     path.write_text("".join(lines), "utf-8", errors="backslashreplace")
