@@ -20,7 +20,7 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import checkpoint, sharding, train_step
+from cgdmer_jax import checkpoint, report_tower, sharding, train_step
 from cgdmer_jax.data import reports
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
@@ -98,18 +98,23 @@ def _write_text(path: pathlib.Path, text: str) -> None:
   os.replace(temporary, path)
 
 
-def prepare_tokenizer(workdir: pathlib.Path, texts, vocab_size: int):
+def prepare_tokenizer(workdir: pathlib.Path, texts, config: ConfigDict):
   """The tokenizer of the run: the one in the workdir, or a new one.
+
+  A new one is that of the pretrained report encoder, or learnt from `texts`.
 
   Args:
     workdir: of the run.
-    texts: distinct pretraining reports, to learn word pieces from.
-    vocab_size: most word pieces.
+    texts: distinct pretraining reports.
+    config: the whole configuration.
   """
   directory = workdir / "tokenizer"
   if not directory.exists():
-    logging.info("learning word pieces from %d distinct reports", len(texts))
-    tokenizer = reports.train_tokenizer(texts, vocab_size)
+    if report_tower.is_pretrained(config):
+      tokenizer = report_tower.load_tokenizer(config)
+    else:
+      logging.info("learning word pieces from %d distinct reports", len(texts))
+      tokenizer = reports.train_tokenizer(texts, config.data.vocab_size)
     with tempfile.TemporaryDirectory(dir=workdir) as temporary:
       part = pathlib.Path(temporary) / "tokenizer"
       reports.save_tokenizer(tokenizer, part)
@@ -149,7 +154,9 @@ def load(path: str, num_samples: int, mesh: jax.sharding.Mesh) -> Experiment:
     workdir = workdir.parent
   config = ConfigDict(json.loads((workdir / "config.json").read_text()))
   tokenizer = reports.load_tokenizer(workdir / "tokenizer")
-  model = train_step.build_model(config, num_samples, len(tokenizer))
+  model = train_step.build_model(
+    config, num_samples, reports.vocabulary(tokenizer)
+  )
   directory = checkpoint.find_checkpoint(path)
   abstract = jax.eval_shape(
     lambda: train_step.init_params(model, config, num_samples)

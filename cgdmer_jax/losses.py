@@ -7,21 +7,69 @@ those of one device.
 
 from __future__ import annotations
 
+import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 
-def positive_pairs(
+@flax.struct.dataclass
+class Pairs:
+  """What the ECGs and the reports of a batch have to do with each other.
+
+  Attributes:
+    positive: bool (B, B), ECG i and report j belong together.
+    known: bool (B, B), whether that can be said: both records have a text.
+  """
+
+  positive: Array
+  known: Array
+
+  @property
+  def false_negatives(self) -> Float[Array, ""]:
+    """Matching pairs that the diagonal alone would have pushed apart."""
+    return jnp.sum(self.positive) - jnp.sum(jnp.diagonal(self.positive))
+
+
+def pair_up(
+  report: Int[Array, " batch"],
+  has_text: Bool[Array, " batch"],
   tokens: Int[Array, "batch token"],
-) -> Bool[Array, "batch batch"]:
+) -> Pairs:
   """Which ECG/report pairs of the batch are positives.
 
-  Records whose reports read the same, token by token, are positives of each
-  other: about 800,000 MIMIC-IV-ECG records share some 180,000 texts, so that
-  treating them as negatives would push matching pairs apart.
+  Records with the same report are positives of each other, and so are records
+  of whose reports the same words are read: about 800,000 MIMIC-IV-ECG records
+  share some 180,000 texts, so that treating them as negatives would push
+  matching pairs apart. Records without text match nobody, not even themselves.
+
+  Args:
+    report: number of the report; equal numbers are equal reports.
+    has_text: False for reports that say nothing.
+    tokens: what is read of each report, which may be a part of it.
   """
-  return jnp.all(tokens[:, None] == tokens[None, :], axis=-1)
+  words = _fingerprint(tokens)
+  same = report[:, None] == report[None, :]
+  same |= jnp.all(words[:, None] == words[None, :], axis=-1)
+  known = has_text[:, None] & has_text[None, :]
+  return Pairs(same & known, known)
+
+
+def _fingerprint(
+  tokens: Int[Array, "batch token"],
+) -> UInt32[Array, "batch two"]:
+  """64 bits that are the same for the same tokens in the same places.
+
+  Different tokens have the same ones with a probability of about 2^-64. Tokens
+  themselves would have to be compared for each pair.
+  """
+  x = tokens.astype(jnp.uint32)[..., None]
+  place = jnp.arange(tokens.shape[1], dtype=jnp.uint32)[None, :, None]
+  seed = jnp.asarray([0x9E3779B9, 0x85EBCA6B], jnp.uint32)[None, None]
+  x = (x + 1) * seed + (place + 1) * jnp.uint32(0xC2B2AE35)
+  for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # mixes the bits
+    x = (x ^ (x >> shift)) * jnp.uint32(factor)
+  return jnp.sum(x ^ (x >> 16), axis=1, dtype=jnp.uint32)
 
 
 def normalise(z: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
@@ -33,14 +81,15 @@ def normalise(z: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
 def sigmoid_alignment(
   z_ecg: Float[Array, "batch width"],
   z_report: Float[Array, "batch width"],
-  positive: Bool[Array, "batch batch"],
+  pairs: Pairs,
   log_scale: Float[Array, ""],
   bias: Float[Array, ""],
 ) -> Float[Array, ""]:
   """Pairwise sigmoid loss (SigLIP, Zhai et al. 2023, eq. 1).
 
   -1/B sum_ij log sigmoid(y_ij (exp(log_scale) z_i . z_j + bias)), y_ij = 1 for
-  positive pairs and -1 for all others. Inputs are L2-normalised here.
+  positive pairs and -1 for all others, over the B records that have a text.
+  Inputs are L2-normalised here.
   """
   cosine = jnp.einsum(
     "id,jd->ij",
@@ -49,19 +98,21 @@ def sigmoid_alignment(
     preferred_element_type=jnp.float32,
   )
   logits = jnp.exp(log_scale) * cosine + bias
-  sign = jnp.where(positive, 1.0, -1.0)
-  return -jnp.sum(jax.nn.log_sigmoid(sign * logits)) / logits.shape[0]
+  sign = jnp.where(pairs.positive, 1.0, -1.0)
+  log_p = jnp.where(pairs.known, jax.nn.log_sigmoid(sign * logits), 0.0)
+  return -jnp.sum(log_p) / jnp.maximum(jnp.sum(jnp.diagonal(pairs.known)), 1)
 
 
 def infonce_alignment(
   z_ecg: Float[Array, "batch width"],
   z_report: Float[Array, "batch width"],
-  positive: Bool[Array, "batch batch"],
+  pairs: Pairs,
   log_scale: Float[Array, ""],
 ) -> Float[Array, ""]:
   """Symmetric InfoNCE (CLIP) whose target mass is shared among the positives.
 
-  The mean of both directions' cross-entropies. exp(log_scale) is the inverse
+  The mean of both directions' cross-entropies, over the records that have a
+  text. exp(log_scale) is the inverse
   temperature, clamped at 100 as in CLIP (Radford et al. 2021, section 2.5).
   """
   cosine = jnp.einsum(
@@ -71,31 +122,44 @@ def infonce_alignment(
     preferred_element_type=jnp.float32,
   )
   logits = jnp.minimum(jnp.exp(log_scale), 100.0) * cosine
-  positive = positive.astype(jnp.float32)
+  logits = jnp.where(pairs.known, logits, -1e9)  # exp: exactly 0
+  positive = pairs.positive.astype(jnp.float32)
 
   def direction(logits, positive):
-    target = positive / jnp.sum(positive, axis=1, keepdims=True)
-    return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits, 1), axis=1))
+    count = jnp.maximum(jnp.sum(positive, axis=1, keepdims=True), 1.0)
+    return -jnp.sum(positive / count * jax.nn.log_softmax(logits, 1))
 
-  return (direction(logits, positive) + direction(logits.T, positive.T)) / 2
+  both = direction(logits, positive) + direction(logits.T, positive.T)
+  return both / 2 / jnp.maximum(jnp.sum(jnp.diagonal(pairs.known)), 1)
 
 
 def cross_correlation(
-  a: Float[Array, "batch width_a"], b: Float[Array, "batch width_b"]
+  a: Float[Array, "batch width_a"],
+  b: Float[Array, "batch width_b"],
+  counts: Bool[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
   """Squared Frobenius norm of the cross-correlation matrix, over its width.
 
   Columns are standardised over the batch. 0 when no feature of `a` is linearly
   related to one of `b` in the batch; at least 1 when a = b. Independent
   features give width_b / B on average, which is chance, not dependence.
+
+  Args:
+    a: features.
+    b: other features of the same records.
+    counts: the records that count; None: all.
   """
+  weight = jnp.ones(a.shape[:1]) if counts is None else counts
+  weight = weight.astype(jnp.float32)[:, None]
+  weight /= jnp.maximum(jnp.sum(weight), 1.0)
 
   def standardise(z):
     z = z.astype(jnp.float32)
-    z -= jnp.mean(z, axis=0, keepdims=True)
-    return z * jax.lax.rsqrt(jnp.mean(z * z, axis=0, keepdims=True) + 1e-6)
+    z -= jnp.sum(weight * z, axis=0, keepdims=True)
+    variance = jnp.sum(weight * z * z, axis=0, keepdims=True)
+    return z * jax.lax.rsqrt(variance + 1e-6)
 
-  correlation = standardise(a).T @ standardise(b) / a.shape[0]
+  correlation = (weight * standardise(a)).T @ standardise(b)
   return jnp.sum(correlation**2) / a.shape[1]
 
 

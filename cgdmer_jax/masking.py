@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
+from cgdmer_jax.data.reports import Vocabulary
+
 KINDS = ("none", "random", "temporal", "spatial", "spatial_temporal")
 
 
@@ -201,6 +203,7 @@ def sample_statements(
   statement: Int[Array, "batch token"],
   counts: Sequence[int],
   length: int,
+  pad_id: int,
 ) -> Int[Array, "batch kept"]:
   """Leaves some statements of each report, in their order.
 
@@ -210,12 +213,13 @@ def sample_statements(
 
   Args:
     key: PRNG key.
-    tokens: reports; [CLS] first, [SEP] last, then padding (0).
+    tokens: reports; [CLS] first, [SEP] last, then padding.
     statement: number of the statement that each token belongs to, from 0; -1
       for [CLS], [SEP] and padding.
     counts: how many statements to leave; each report draws one of these
       numbers, all equally likely. 0 stands for the whole report.
     length: tokens to keep at most; a report that is cut still ends with [SEP].
+    pad_id: of padding.
 
   Returns:
     The shortened reports, (B, min(length, S)).
@@ -230,23 +234,21 @@ def sample_statements(
   noise = jax.random.uniform(order_key, (b, s)) + 2.0 * ~exists
   chosen = (_rank(noise) < wanted) & exists
   kept = jnp.take_along_axis(chosen, jnp.maximum(statement, 0), axis=1)
-  kept = jnp.where(statement < 0, tokens > 0, kept)
+  kept = jnp.where(statement < 0, tokens != pad_id, kept)
   order = jnp.argsort(~kept, axis=-1, stable=True)
   last = jnp.sum(kept, axis=1, keepdims=True) - 1  # where [SEP] comes to stand
   place = jnp.arange(length)[None]
   place = jnp.where(place == length - 1, jnp.maximum(last, place), place)
   short = jnp.take_along_axis(tokens, order, axis=1)
   short = jnp.take_along_axis(short, place, axis=1)
-  return jnp.where(place <= last, short, 0)
+  return jnp.where(place <= last, short, pad_id)
 
 
 def sample_token_mask(
   key: Key[Array, ""],
   tokens: Int[Array, "batch token"],
   ratio: float,
-  vocab_size: int,
-  num_special: int,
-  mask_id: int,
+  vocabulary: Vocabulary,
 ) -> TokenMask:
   """BERT's masking (Devlin et al. 2019, section 3.1) with a static count.
 
@@ -256,11 +258,9 @@ def sample_token_mask(
 
   Args:
     key: PRNG key.
-    tokens: ids; the ids below `num_special` ([PAD], [CLS], ...) are not masked.
+    tokens: ids; special ones ([PAD], [CLS], ...) are not masked.
     ratio: share of the ordinary tokens to predict.
-    vocab_size: number of ids.
-    num_special: number of special ids, which come first.
-    mask_id: id of [MASK].
+    vocabulary: which ids there are.
 
   Returns:
     The masked reports of the batch.
@@ -268,7 +268,7 @@ def sample_token_mask(
   order_key, kind_key, random_key = jax.random.split(key, 3)
   length = tokens.shape[1]
   slots = max(1, round(ratio * length))
-  ordinary = tokens >= num_special
+  ordinary = ~jnp.isin(tokens, jnp.asarray(vocabulary.special_ids))
   count = jnp.sum(ordinary, axis=1, keepdims=True)
   wanted = jnp.clip(jnp.round(ratio * count), jnp.minimum(count, 1), slots)
   noise = jax.random.uniform(order_key, tokens.shape) + 2.0 * ~ordinary
@@ -276,11 +276,12 @@ def sample_token_mask(
   weight = (jnp.arange(slots)[None] < wanted).astype(jnp.float32)
   target = jnp.take_along_axis(tokens, position, axis=1)
   kind = jax.random.uniform(kind_key, tokens.shape)
-  other = jax.random.randint(
-    random_key, tokens.shape, num_special, vocab_size, tokens.dtype
-  )
+  count = vocabulary.size - len(vocabulary.special_ids)
+  other = jax.random.randint(random_key, tokens.shape, 0, count, tokens.dtype)
+  for special_id in vocabulary.special_ids:  # ascending: skips every one
+    other += other >= special_id
   replaced = jnp.where(
-    kind < 0.8, mask_id, jnp.where(kind < 0.9, other, tokens)
+    kind < 0.8, vocabulary.mask_id, jnp.where(kind < 0.9, other, tokens)
   )
   chosen = _rank(noise) < wanted
   return TokenMask(

@@ -1,11 +1,13 @@
-"""Optimizer: Muon or AdamW, warm-up and cosine decay, clipping, decay mask."""
+"""Optimizer: Muon or AdamW, schedules, and which parameters train how."""
 
 from __future__ import annotations
 
+import math
 import re
 
 import jax
 import optax
+from flax import traverse_util
 from ml_collections import ConfigDict
 from optax.contrib import MuonDimensionNumbers
 
@@ -62,10 +64,104 @@ def warmup_cosine(
   )
 
 
+def report_depth(name: str) -> float:
+  """Where a parameter of the model stands in the report encoder.
+
+  Returns:
+    0 for the embeddings, 1 for the lowest block, and so on; infinity for
+    parameters of other modules.
+  """
+  if not name.startswith("report_encoder/"):
+    return math.inf
+  block = re.match(r"report_encoder/blocks_(\d+)/", name)
+  return 1 + int(block[1]) if block else 0
+
+
+def split(params, num_frozen: int | None):
+  """Parts the parameters into those that train and those that do not.
+
+  Args:
+    params: nested dicts.
+    num_frozen: blocks of the report encoder that do not train, from below, and
+      neither do its embeddings; None: everything trains.
+
+  Returns:
+    Both parts, nested dicts without empty ones; `merge` joins them.
+  """
+  parts = {}, {}
+  for name, x in traverse_util.flatten_dict(params, sep="/").items():
+    frozen = num_frozen is not None and report_depth(name) <= num_frozen
+    parts[frozen][name] = x
+  return tuple(traverse_util.unflatten_dict(part, sep="/") for part in parts)
+
+
+def merge(trained, frozen):
+  """What `split` has parted."""
+  return traverse_util.unflatten_dict(
+    traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
+  )
+
+
+def _scale_by_layer(decay: float, depth: int) -> optax.GradientTransformation:
+  """Multiplies updates by `decay` for each block of the report encoder above.
+
+  Its last block keeps them (Clark et al. 2020, ELECTRA, section 3.1).
+  """
+
+  def scale(path, x):
+    name = path_name(path)
+    return x * decay ** (depth - report_depth(name))
+
+  return optax.stateless(
+    lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates)
+  )
+
+
 def make_optimizer(
   config: ConfigDict, total_steps: int
 ) -> optax.GradientTransformation:
-  """The optimizer of `config.optim`.
+  """The optimizer of `config.optim` and `config.report`.
+
+  With `report.lr` above 0 the report encoder is trained by AdamW at that
+  learning rate, multiplied by `report.layer_decay` for each block that lies
+  above; the rest, or with `report.lr` 0 everything, as `config.optim` says.
+  """
+  report = config.report
+  rest = _optimizer(config.optim, total_steps)
+  if report.lr:
+    tower = optax.chain(
+      _adamw(config.optim, report.lr, total_steps),
+      _scale_by_layer(report.layer_decay, config.model.report.depth),
+    )
+
+    def labels(params):
+      return jax.tree_util.tree_map_with_path(
+        lambda path, _: (
+          "rest" if report_depth(path_name(path)) == math.inf else "report"
+        ),
+        params,
+      )
+
+    rest = optax.partition({"report": tower, "rest": rest}, labels)
+  return optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), rest)
+
+
+def _adamw(
+  config: ConfigDict, lr: float, total_steps: int
+) -> optax.GradientTransformation:
+  return optax.adamw(
+    warmup_cosine(lr, config, total_steps),
+    b1=config.b1,
+    b2=config.b2,
+    weight_decay=config.weight_decay,
+    mask=decay_mask,
+  )
+
+
+def _optimizer(
+  config: ConfigDict, total_steps: int
+) -> optax.GradientTransformation:
+  """Muon and AdamW, or AdamW alone.
 
   With `muon_lr` above 0 the matrices are trained by Muon at that learning rate:
   their momentum is replaced by the nearest orthogonal matrix (Jordan et al.
@@ -73,23 +169,14 @@ def make_optimizer(
   2502.16982), and AdamW with Nesterov momentum at `lr` trains the rest. With
   `muon_lr` 0 AdamW at `lr` trains everything.
   """
-  schedule = warmup_cosine(config.lr, config, total_steps)
-  if config.muon_lr:
-    optimizer = optax.contrib.muon(
-      warmup_cosine(config.muon_lr, config, total_steps),
-      adam_learning_rate=schedule,
-      adam_b1=config.b1,
-      adam_b2=config.b2,
-      weight_decay=config.weight_decay,
-      muon_weight_dimension_numbers=matrices,
-      consistent_rms=0.2,
-    )
-  else:
-    optimizer = optax.adamw(
-      schedule,
-      b1=config.b1,
-      b2=config.b2,
-      weight_decay=config.weight_decay,
-      mask=decay_mask,
-    )
-  return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+  if not config.muon_lr:
+    return _adamw(config, config.lr, total_steps)
+  return optax.contrib.muon(
+    warmup_cosine(config.muon_lr, config, total_steps),
+    adam_learning_rate=warmup_cosine(config.lr, config, total_steps),
+    adam_b1=config.b1,
+    adam_b2=config.b2,
+    weight_decay=config.weight_decay,
+    muon_weight_dimension_numbers=matrices,
+    consistent_rms=0.2,
+  )

@@ -9,6 +9,7 @@ k. Everything random is derived from (seed, step).
 from __future__ import annotations
 
 import collections
+import functools
 import pathlib
 import signal
 from typing import Any
@@ -27,6 +28,7 @@ from cgdmer_jax import (
   optim,
   progress,
   reconstruction,
+  report_tower,
   sharding,
   train_step,
 )
@@ -34,6 +36,7 @@ from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import pipeline, reports
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.models import cgdmer
 
 
 class Diverged(RuntimeError):
@@ -48,6 +51,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
     workdir: of the run; the same one resumes it.
     data_dir: where data sets are.
   """
+  config = report_tower.resolve(config, workdir)
   _check_schedule(config.train)
   data = config.data
   source = EcgSource(data.dataset, data.train, data_dir)
@@ -58,33 +62,21 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
   index = index_lib.load_index(source)
   workdir.mkdir(parents=True, exist_ok=True)
   experiment.write_config(workdir, config)
-  tokenizer = experiment.prepare_tokenizer(
-    workdir, index.reports, config.data.vocab_size
+  tokenizer = experiment.prepare_tokenizer(workdir, index.reports, config)
+  model = train_step.build_model(
+    config, source.num_samples, reports.vocabulary(tokenizer)
   )
-  model = train_step.build_model(config, source.num_samples, len(tokenizer))
-  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  optimizer = optim.make_optimizer(config, config.train.steps)
   state, abstract = train_step.create_state(
     model, config, optimizer, source.num_samples, mesh
   )
-  logging.info(
-    "%d parameters, %d records, %s",
-    sum(x.size for x in jax.tree.leaves(state.params)),
-    len(source),
-    dict(mesh.shape),
-  )
-  texts = reports.tokenize_statements(tokenizer, index.reports)
-  logging.info(
-    "%d distinct reports, of at most %d tokens and %d statements",
-    len(index.reports),
-    texts["tokens"].shape[1],
-    1 + texts["statement"].max(),
-  )
+  logging.info("%d records, %s", len(source), dict(mesh.shape))
+  _log_sizes(state, model)
   step_fn = jax.jit(
     train_step.make_train_step(model, config, optimizer),
     donate_argnums=0,
     out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), None),
   )
-  validate = _validator(model, config, validation, tokenizer, mesh)
   with checkpoint.Checkpointer(
     workdir, keep=config.train.keep_checkpoints
   ) as checkpointer:
@@ -92,10 +84,24 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
     if restored is not None:
       state = restored[1]
       logging.info("resuming %s at step %d", workdir, restored[0])
+    elif report_tower.is_pretrained(config):
+      state = report_tower.import_weights(state, config)
+
+    def read_reports(source, index):
+      return report_tower.read_reports(
+        config, model, state.params, source, index, tokenizer, mesh
+      )
+
+    report_rows = read_reports(source, index)
+    validation_index = index_lib.load_index(validation)
+    validation_rows = read_reports(validation, validation_index)
+    validate = _validator(
+      model, config, validation, validation_index, validation_rows, mesh
+    )
     batches = pipeline.train_batches(
       source,
       index.report_ids,
-      texts,
+      report_rows.rows,
       batch_size=config.train.batch_size,
       seed=config.seed,
       start_step=int(state.step),
@@ -104,7 +110,13 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
       num_workers=config.data.num_workers,
     )
     state = _train(
-      config, workdir, state, step_fn, batches, validate, checkpointer, mesh
+      config,
+      workdir,
+      state,
+      functools.partial(_step, step_fn, report_rows, mesh),
+      batches,
+      validate,
+      checkpointer,
     )
   if int(state.step) < config.train.steps:
     return  # preempted; the same command goes on
@@ -142,8 +154,35 @@ def _check_schedule(train: ConfigDict) -> None:
       raise UserError(f"train.{name}={value}; it must be at least {least}")
 
 
+def _log_sizes(state: train_step.TrainState, model: cgdmer.CGDMER) -> None:
+  """Logs how many parameters there are, and what memory they take."""
+  trained, frozen = optim.split(state.params, model.num_frozen)
+
+  def size(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+  def mib(tree):
+    return sum(x.nbytes for x in jax.tree.leaves(tree)) / 2**20
+
+  logging.info(
+    "%d parameters train (%.1f MiB, their optimizer %.1f MiB), %d are frozen "
+    "(%.1f MiB)",
+    size(trained),
+    mib(trained),
+    mib(state.opt_state),
+    size(frozen),
+    mib(frozen),
+  )
+
+
+def _step(step_fn, report_rows, mesh, state, batch):
+  """One step on a batch of host arrays."""
+  batch = sharding.put_batch(batch, mesh)
+  return step_fn(state, batch | report_rows.resident)
+
+
 def _train(
-  config, workdir, state, step_fn, batches, validate, checkpointer, mesh
+  config, workdir, state, step_fn, batches, validate, checkpointer
 ) -> train_step.TrainState:
   """The loop; returns the state after the last step that was made."""
   train = config.train
@@ -156,7 +195,7 @@ def _train(
     progress.Progress(train.steps, start, train.batch_size) as bar,
   ):
     for step in range(start + 1, train.steps + 1):
-      batch = sharding.put_batch(next(batches), mesh)
+      batch = next(batches)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
         state, values = step_fn(state, batch)
       window.append((step, values))
@@ -204,15 +243,13 @@ def _mean_metrics(window: list[tuple[int, Any]]) -> dict[str, float]:
   return {name: total / count for name, total in sorted(sums.items())}
 
 
-def _validator(model, config, source, tokenizer, mesh):
+def _validator(model, config, source, index, report_rows, mesh):
   """Returns `validate(params)`: mean loss terms over the validation split.
 
   Masks are the same every time. The contrastive terms depend on the batch, so
   it has the training size; the records of an incomplete last batch are left
   out, never padded.
   """
-  index = index_lib.load_index(source)
-  texts = reports.tokenize_statements(tokenizer, index.reports)
 
   @jax.jit
   def terms(params, batch, number):
@@ -230,9 +267,9 @@ def _validator(model, config, source, tokenizer, mesh):
     for number, batch in enumerate(batches):
       if (number + 1) * config.train.batch_size > len(source):
         break
-      batch = pipeline.with_reports(batch, index.report_ids, texts)
-      del batch["index"], batch["valid"]
-      batch = sharding.put_batch(batch, mesh)
+      del batch["valid"]
+      batch |= report_rows.rows(index.report_ids[batch.pop("index")])
+      batch = sharding.put_batch(batch, mesh) | report_rows.resident
       values.append(terms(params, batch, number))
     values = jax.device_get(values)
     return {k: float(np.mean([v[k] for v in values])) for k in values[0]}

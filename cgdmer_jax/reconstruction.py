@@ -9,7 +9,7 @@ import numpy as np
 
 from cgdmer_jax import ecg_figure, figures, train_step
 from cgdmer_jax import experiment as experiment_lib
-from cgdmer_jax.data import preprocessing, reports
+from cgdmer_jax.data import preprocessing, report_table
 from cgdmer_jax.data.source import EcgSource
 
 _COUNT = 3  # tracings to draw
@@ -55,10 +55,15 @@ def draw(
   """Draws the first records of `source` into `directory`/tracing-*.png."""
   records = [source[i] for i in range(min(_COUNT, len(source)))]
   texts = [r["report"] for r in records]
+  rows = np.arange(len(texts))
+  max_length = experiment.config.report.max_length
+  table = report_table.build(
+    texts, rows, experiment.tokenizer, max_length=max_length
+  )
   batch = {
     "ecg": np.stack([r["ecg"] for r in records]),
     "lead_valid": np.stack([r["lead_valid"] for r in records]),
-    **reports.tokenize_statements(experiment.tokenizer, texts),
+    **table.gather(rows, max_length),
   }
   original, restored, hidden = reconstruct(experiment, batch, seed=0)
   if jax.process_index():

@@ -6,6 +6,7 @@ nothing random is part of the state, and step k is the same on any mesh.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import flax
@@ -15,8 +16,9 @@ import optax
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from cgdmer_jax import losses, masking, sharding
+from cgdmer_jax import losses, masking, optim, sharding
 from cgdmer_jax.data import preprocessing
+from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import cgdmer
 
@@ -75,17 +77,68 @@ def check_config(config: ConfigDict, num_samples: int) -> None:
       f"data.statements={tuple(config.data.statements)}; expected numbers of "
       "statements to draw, 0 for the whole report"
     )
+  _check_report_tower(config)
+
+
+def _check_report_tower(config: ConfigDict) -> None:
+  """Raises UserError where `config.report` does not fit the rest."""
+  report, model = config.report, config.model.report
+  if not 3 <= report.max_length <= model.num_positions:
+    raise UserError(
+      f"report.max_length={report.max_length}; expected 3 to "
+      f"{model.num_positions}, the positions of the report encoder "
+      "(model.report.num_positions)"
+    )
+  trained = 0  # blocks
+  if match := re.fullmatch(r"last_(\d+)", report.train):
+    trained = int(match[1])
+  if report.train not in ("frozen", "full") and not 0 < trained <= model.depth:
+    raise UserError(
+      f"report.train={report.train!r}; expected frozen, full, or last_1 to "
+      f"last_{model.depth}, the number of blocks to train"
+    )
+  if report.train != "full" and not report.checkpoint:
+    raise UserError(
+      f"report.train={report.train!r} would freeze random weights; give "
+      "report.checkpoint, or report.train='full'"
+    )
+  if report.train != "full" and config.loss.mlm:
+    raise UserError(
+      f"loss.mlm={config.loss.mlm} masks words, which the frozen layers of "
+      f"report.train={report.train!r} cannot learn to read; set loss.mlm=0, or "
+      "report.train='full'"
+    )
+  if report.lr < 0 or not 0 < report.layer_decay <= 1:
+    raise UserError(
+      f"report.lr={report.lr}, report.layer_decay={report.layer_decay}; "
+      "expected at least 0, and above 0 up to 1"
+    )
+  if report.layer_decay < 1 and not report.lr:
+    raise UserError(
+      f"report.layer_decay={report.layer_decay} applies to report.lr, which is "
+      "0; set it above 0"
+    )
+
+
+def num_frozen(config: ConfigDict) -> int | None:
+  """Blocks of the report encoder that do not train; None: all of it trains."""
+  if config.report.train == "full":
+    return None
+  trained = config.report.train.removeprefix("last_")
+  return config.model.report.depth - (
+    0 if trained == "frozen" else int(trained)
+  )
 
 
 def build_model(
-  config: ConfigDict, num_samples: int, vocab_size: int
+  config: ConfigDict, num_samples: int, vocabulary: Vocabulary
 ) -> cgdmer.CGDMER:
   """The model of a recipe; parts that no loss term needs are left out.
 
   Args:
     config: the whole configuration.
     num_samples: T, samples a lead.
-    vocab_size: word pieces of the report tokenizer.
+    vocabulary: of the report tokenizer.
 
   Raises:
     UserError: see `check_config`.
@@ -95,11 +148,12 @@ def build_model(
   return cgdmer.CGDMER(
     config=config.model,
     num_patches=num_samples // config.model.patch_length,
-    vocab_size=vocab_size,
+    vocabulary=vocabulary,
     use_report=bool(loss.align or loss.mlm),
     use_specific=config.model.specific,
     reconstruct=bool(loss.ecg),
     use_mlm=bool(loss.mlm),
+    num_frozen=num_frozen(config),
     dtype=jnp.dtype(config.dtype),
   )
 
@@ -129,32 +183,47 @@ def forward(
     config.mask.lead_ratio,
     config.mask.time_ratio,
   )
-  tokens = masking.sample_statements(
-    statement_key,
-    batch["tokens"],
-    batch["statement"],
-    config.data.statements,
-    config.model.report.max_length,
-  )
+  tokens = batch["tokens"]
+  if tuple(config.data.statements) != (0,):
+    tokens = masking.sample_statements(
+      statement_key,
+      tokens,
+      batch["statement"],
+      config.data.statements,
+      config.report.max_length,
+      model.vocabulary.pad_id,
+    )
   if model.use_mlm:
     words = masking.sample_token_mask(
       token_key,
       tokens,
       config.mask.token_ratio,
-      model.vocab_size,
-      cgdmer.NUM_SPECIAL,
-      cgdmer.MASK_ID,
+      model.vocabulary,
     )
   else:
     words = masking.unmasked_tokens(tokens)
   variables = {"params": params}
-  out = model.apply(variables, patches, lead_valid, mask, words)
+  states = _known_states(batch)
+  out = model.apply(variables, patches, lead_valid, mask, words, states)
   if config.align_view == "full" and model.use_report:
     full = masking.full_view(lead_valid, model.num_patches)
     _, ecg = model.apply(variables, patches, full, method="encode_ecg")
-    _, report = model.apply(variables, tokens, method="encode_report")
+    _, report = model.apply(variables, tokens, states, method="encode_report")
     out = out.replace(ecg=ecg, report=report)
   return out, words, patches, mask.hidden
+
+
+def _known_states(batch: Batch) -> Array | None:
+  """Outputs of the frozen layers of the report encoder, if they are known.
+
+  Returns:
+    (B, S, width), meaningless behind the end of a report; None if unknown.
+  """
+  if "state_table" not in batch:
+    return batch.get("states")
+  table, tokens = batch["state_table"], batch["tokens"]
+  row = batch["state_start"][:, None] + jnp.arange(tokens.shape[1])[None]
+  return jnp.take(table, row, axis=0, mode="clip")
 
 
 def loss_terms(
@@ -164,10 +233,21 @@ def loss_terms(
   batch: Batch,
   key: Key[Array, ""],
 ) -> dict[str, Array]:
-  """The terms of the objective, unweighted, and "loss", their weighted sum."""
+  """The terms of the objective, unweighted, and "loss", their weighted sum.
+
+  With a report tower also "false_negatives_avoided", the matching pairs of the
+  batch besides those of a record with itself, and "padding", the share of
+  padding in what the report tower reads.
+  """
   out, words, patches, hidden = forward(model, config, params, batch, key)
   weights = config.loss
-  terms = {}
+  terms, facts = {}, {}
+  if model.use_report:
+    has_text = batch["has_text"]
+    pairs = losses.pair_up(batch["report"], has_text, words.original)
+    facts["false_negatives_avoided"] = pairs.false_negatives.astype(jnp.float32)
+    padding = words.tokens == model.vocabulary.pad_id
+    facts["padding"] = jnp.mean(padding.astype(jnp.float32))
   if model.reconstruct:
     target, _, _ = preprocessing.normalise_patches(patches)
     terms["ecg"] = losses.reconstruction(out.samples, target, hidden)
@@ -176,21 +256,20 @@ def loss_terms(
       out.word_logits, words.target, words.weight
     )
   if weights.align:
-    positive = losses.positive_pairs(words.original)
-    pair = (out.ecg.shared, out.report.shared, positive, out.log_scale)
+    both = (out.ecg.shared, out.report.shared, pairs, out.log_scale)
     if weights.alignment == "sigmoid":
-      terms["align"] = losses.sigmoid_alignment(*pair, out.bias)
+      terms["align"] = losses.sigmoid_alignment(*both, out.bias)
     else:
-      terms["align"] = losses.infonce_alignment(*pair)
+      terms["align"] = losses.infonce_alignment(*both)
   if weights.disentangle:
     between = losses.cross_correlation
     total = between(out.ecg.shared, out.ecg.specific)
     if model.use_report:
-      total += between(out.report.shared, out.report.specific)
-      total += between(out.ecg.specific, out.report.specific)
+      total += between(out.report.shared, out.report.specific, has_text)
+      total += between(out.ecg.specific, out.report.specific, has_text)
     terms["disentangle"] = total
   terms["loss"] = sum(weights[name] * value for name, value in terms.items())
-  return terms
+  return terms | facts
 
 
 def step_key(seed: int, step: Array) -> Key[Array, ""]:
@@ -209,17 +288,18 @@ def make_train_step(
   """
 
   def train_step(state: TrainState, batch: Batch):
-    def loss_fn(params):
+    trained, frozen = optim.split(state.params, model.num_frozen)
+
+    def loss_fn(trained):
       key = step_key(config.seed, state.step)
+      params = optim.merge(trained, frozen)
       terms = loss_terms(model, config, params, batch, key)
       return terms["loss"], terms
 
-    gradient, terms = jax.grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(
-      gradient, state.opt_state, state.params
-    )
+    gradient, terms = jax.grad(loss_fn, has_aux=True)(trained)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
     metrics = dict(terms, gradient_norm=optax.tree.norm(gradient))
-    params = optax.apply_updates(state.params, updates)
+    params = optim.merge(optax.apply_updates(trained, updates), frozen)
     return TrainState(state.step + 1, params, opt_state), metrics
 
   return train_step
@@ -230,8 +310,10 @@ def example_batch(num_samples: int, batch_size: int = 1) -> Batch:
   return {
     "ecg": jnp.zeros((batch_size, 12, num_samples), jnp.int16),
     "lead_valid": jnp.ones((batch_size, 12), bool),
-    "tokens": jnp.ones((batch_size, 8), jnp.int32),
-    "statement": jnp.zeros((batch_size, 8), jnp.int32),
+    "tokens": jnp.ones((batch_size, 3), jnp.int32),
+    "statement": jnp.zeros((batch_size, 3), jnp.int32),
+    "report": jnp.arange(batch_size),
+    "has_text": jnp.ones((batch_size,), bool),
   }
 
 
@@ -261,7 +343,8 @@ def create_state(
 
   def init():
     params = init_params(model, config, num_samples)
-    return TrainState(jnp.int32(0), params, optimizer.init(params))
+    trained, _ = optim.split(params, model.num_frozen)
+    return TrainState(jnp.int32(0), params, optimizer.init(trained))
 
   shapes = jax.eval_shape(init)
   shardings = sharding.state_shardings(shapes, mesh)

@@ -59,7 +59,19 @@ def get_config(arg: str | None = None) -> ConfigDict:
   )
   # (features, kernel, stride): steps of 50, then 100 ms.
   c.model.ecg.stem = ((32, 10, 5), (64, 4, 2), (64, 3, 1))
-  c.model.report.max_length = 24
+  # num_positions: most tokens of a report. vocab_size 0: that of the tokenizer.
+  c.model.report.update(
+    num_positions=24, vocab_size=0, type_vocab_size=2, epsilon=1e-12
+  )
+  c.report = dict(
+    checkpoint="",  # "": c.model.report from scratch; else see _BASE below
+    max_length=24,  # tokens that are read of a report
+    train="full",  # frozen, last_1, last_2, ... (blocks), full
+    lr=0.0,  # 0: like the rest of the model
+    layer_decay=1.0,  # of lr, for each block from above
+    normalise=False,  # reports that differ in trivia count as the same
+    device_cache_mib=1024,  # a device; larger caches of frozen layers: on disk
+  )
   # InfoNCE, since the sigmoid loss starts with a bias of -10, which Adam moves
   # by at most the learning rate a step: too slow for a run of 540 steps.
   c.loss = dict(

@@ -37,6 +37,7 @@ def run_jax(geometry):
   import jax
 
   from cgdmer_jax import optim, sharding, train_step
+  from cgdmer_jax.data.reports import Vocabulary
   from configs import common, pretrain
 
   c = pretrain.get_config("recipe=mae" if geometry == "twin" else None).unlock()
@@ -50,8 +51,10 @@ def run_jax(geometry):
     c.model.disentangle.update(common.transformer(128, 1, 4, 512))
     c.model.ecg_decoder.update(common.transformer(64, 2, 4, 256))
   mesh = sharding.make_mesh(c.mesh)
-  model = train_step.build_model(c, 1000, 1000)
-  optimizer = optim.make_optimizer(c.optim, 1000)
+  model = train_step.build_model(
+    c, 1000, Vocabulary(1000, 0, 1, 4, (0, 1, 2, 3, 4))
+  )
+  optimizer = optim.make_optimizer(c, 1000)
   state, _ = train_step.create_state(model, c, optimizer, 1000, mesh)
   step_fn = jax.jit(
     train_step.make_train_step(model, c, optimizer), donate_argnums=0
@@ -65,6 +68,8 @@ def run_jax(geometry):
     "lead_valid": np.ones((size, 12), bool),
     "tokens": tokens,
     "statement": np.broadcast_to(number, tokens.shape),
+    "report": np.arange(size, dtype=np.int32),
+    "has_text": np.ones(size, bool),
   }
   batch = sharding.put_batch(batch, mesh)
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from cgdmer_jax.data.reports import Vocabulary
 from configs import common, pretrain
 
 NUM_SAMPLES = 200
-VOCAB_SIZE = 50
+VOCABULARY = Vocabulary(50, 0, 1, 4, (0, 1, 2, 3, 4))
 
 
 def config(arg=None):
@@ -14,7 +15,7 @@ def config(arg=None):
   c.model.patch_length = 25
   for part in ("ecg", "report", "disentangle", "ecg_decoder"):
     c.model[part].update(common.transformer(16, 1, 2, 24))
-  c.model.report.max_length = 16
+  c.model.report.num_positions = c.report.max_length = 16
   c.train.batch_size = 8
   return c.lock()
 
@@ -23,7 +24,7 @@ def batch(size=8, seed=0):
   """Random records; the first two share a report, one lead is missing."""
   rng = np.random.default_rng(seed)
   length = rng.integers(4, 17, size)
-  tokens = rng.integers(5, VOCAB_SIZE, (size, 16)).astype(np.int32)
+  tokens = rng.integers(5, VOCABULARY.size, (size, 16)).astype(np.int32)
   tokens[np.arange(16)[None] >= length[:, None]] = 0
   tokens[:, 0] = 2
   tokens[1] = tokens[0]
@@ -37,4 +38,6 @@ def batch(size=8, seed=0):
     "lead_valid": lead_valid,
     "tokens": tokens,
     "statement": statement.astype(np.int32),
+    "report": np.maximum(np.arange(size, dtype=np.int32), 1),
+    "has_text": np.ones(size, bool),
   }

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from cgdmer_jax import losses
@@ -16,9 +17,13 @@ def pair():
   return z_ecg, z_report, report
 
 
-def tokens_of(report):
-  """Tokens of reports that differ, if they do, in one token only."""
-  return jnp.asarray([[2, 9, number, 3] for number in report], jnp.int32)
+def pairs_of(report, has_text=None):
+  """Pairs of reports that are told apart by their numbers alone."""
+  report = jnp.asarray(report, jnp.int32)
+  if has_text is None:
+    has_text = np.ones(len(report), bool)
+  tokens = jnp.arange(len(report) * 4, dtype=jnp.int32).reshape(-1, 4)
+  return losses.pair_up(report, jnp.asarray(has_text), tokens)
 
 
 def unit(z):
@@ -33,9 +38,9 @@ def test_sigmoid_equals_double_loop(pair):
       y = 1.0 if report[i] == report[j] else -1.0
       logit = 7.0 * unit(z_ecg)[i] @ unit(z_report)[j] - 3.0
       total += np.log1p(np.exp(-y * logit))
-  positive = losses.positive_pairs(tokens_of(report))
+  pairs = pairs_of(report)
   value = losses.sigmoid_alignment(
-    z_ecg, z_report, positive, jnp.log(7.0), jnp.float32(-3.0)
+    z_ecg, z_report, pairs, jnp.log(7.0), jnp.float32(-3.0)
   )
   np.testing.assert_allclose(value, total / 10, rtol=1e-5)
 
@@ -49,15 +54,15 @@ def test_infonce_equals_double_loop(pair):
       log_z = np.log(np.sum(np.exp(logit)))
       same = [j for j in range(10) if report[i] == report[j]]
       total -= np.mean([logit[j] - log_z for j in same]) / 10
-  positive = losses.positive_pairs(tokens_of(report))
-  value = losses.infonce_alignment(z_ecg, z_report, positive, jnp.log(9.0))
+  pairs = pairs_of(report)
+  value = losses.infonce_alignment(z_ecg, z_report, pairs, jnp.log(9.0))
   np.testing.assert_allclose(value, total / 2, rtol=1e-5)
 
 
 def test_infonce_temperature_is_clamped(pair):
   z_ecg, z_report, report = pair
-  positive = losses.positive_pairs(tokens_of(report))
-  args = (z_ecg, z_report, positive)
+  pairs = pairs_of(report)
+  args = (z_ecg, z_report, pairs)
   at_limit = losses.infonce_alignment(*args, jnp.log(100.0))
   beyond = losses.infonce_alignment(*args, jnp.log(1000.0))
   np.testing.assert_allclose(beyond, at_limit, rtol=1e-6)
@@ -68,20 +73,121 @@ def test_duplicate_reports_are_positives(name):
   # Records 0 and 1 share a report: the optimum has both copies aligned, which a
   # loss with the diagonal alone as positives would punish.
   z = jnp.asarray(np.eye(3, 4, dtype=np.float32)[[0, 0, 1, 2]])
-  shared = losses.positive_pairs(tokens_of([7, 7, 8, 9]))
-  diagonal = jnp.eye(4, dtype=bool)
+  shared = pairs_of([7, 7, 8, 9])
+  diagonal = pairs_of([7, 6, 8, 9])
 
-  def loss(z, positive):
+  def loss(z, pairs):
     if name == "infonce":
-      return losses.infonce_alignment(z, z, positive, jnp.log(20.0))
+      return losses.infonce_alignment(z, z, pairs, jnp.log(20.0))
     scale, bias = jnp.log(20.0), jnp.float32(-10.0)
-    return losses.sigmoid_alignment(z, z, positive, scale, bias)
+    return losses.sigmoid_alignment(z, z, pairs, scale, bias)
 
   # Telling the two copies apart, in both modalities, is what the diagonal
   # wants and what shared positives forbid.
   apart = z.at[1, 3].set(0.7)
   assert loss(apart, diagonal) < loss(z, diagonal)
   assert loss(apart, shared) > loss(z, shared)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "infonce"])
+def test_optimum_of_a_batch_with_every_report_twice(name):
+  """Found by descent: copies match with shared positives, and only then."""
+  report = jnp.asarray([0, 1, 2, 3, 0, 1, 2, 3])
+  rng = np.random.default_rng(0)
+  start = jnp.asarray(rng.normal(size=(2, 8, 16)), jnp.float32)
+
+  def loss(parameters, pairs):
+    z, bias = parameters
+    if name == "infonce":
+      return losses.infonce_alignment(*z, pairs, jnp.log(20.0))
+    return losses.sigmoid_alignment(*z, pairs, jnp.log(20.0), bias)
+
+  def trained(pairs):
+    """Cosines of all ECGs and reports at the end."""
+    optimizer = optax.adam(0.03)
+    parameters = start, jnp.float32(-10.0)
+
+    def step(carry, _):
+      parameters, state = carry
+      gradient = jax.grad(loss)(parameters, pairs)
+      updates, state = optimizer.update(gradient, state)
+      return (optax.apply_updates(parameters, updates), state), None
+
+    run = jax.jit(lambda x: jax.lax.scan(step, x, length=1500)[0][0][0])
+    ecg, texts = run((parameters, optimizer.init(parameters)))
+    return unit(ecg) @ unit(texts).T
+
+  copy = np.roll(np.eye(8, dtype=bool), 4, axis=1)
+  others = ~copy & ~np.eye(8, dtype=bool)
+  shared, plain = trained(pairs_of(report)), trained(pairs_of(np.arange(8)))
+  for cosine in (shared, plain):
+    assert np.diag(cosine).min() > cosine[others].max() + 0.3
+  np.testing.assert_allclose(shared[copy], np.diag(shared), atol=0.05)
+  assert plain[copy].max() < np.diag(plain).min() - 0.3
+
+
+def test_pairs_by_report_and_by_words():
+  tokens = jnp.asarray(
+    [[2, 5, 6, 3], [2, 6, 5, 3], [2, 5, 6, 3], [2, 7, 3, 0], [2, 3, 0, 0]]
+    + [[2, 3, 0, 0]],
+    jnp.int32,
+  )
+  report = jnp.asarray([0, 1, 2, 1, 3, 3], jnp.int32)
+  has_text = jnp.asarray([True, True, True, True, False, False])
+  pairs = losses.pair_up(report, has_text, tokens)
+  expected = np.eye(6, dtype=bool)
+  expected[0, 2] = expected[2, 0] = True  # the same words, in this order
+  expected[1, 3] = expected[3, 1] = True  # parts of the same report
+  expected[4, 4] = expected[5, 5] = False  # empty
+  np.testing.assert_array_equal(pairs.positive, expected)
+  assert pairs.false_negatives == 4
+  np.testing.assert_array_equal(pairs.known, np.outer(has_text, has_text))
+
+
+def test_fingerprints_of_different_tokens_differ():
+  rng = np.random.default_rng(0)
+  tokens = np.unique(rng.integers(0, 4, (3000, 6)), axis=0).astype(np.int32)
+  marks = np.asarray(losses._fingerprint(jnp.asarray(tokens)))
+  assert len(np.unique(marks, axis=0)) == len(tokens) > 2000
+  for half in marks.T:  # each is good by itself
+    assert len(np.unique(half)) == len(tokens)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "infonce"])
+def test_records_without_text_are_left_out_of_alignment(name, pair):
+  z_ecg, z_report, report = pair
+  has_text = np.arange(10) % 3 > 0
+
+  def loss(z_ecg, z_report, pairs):
+    args = z_ecg, z_report, pairs, jnp.log(7.0)
+    if name == "infonce":
+      return losses.infonce_alignment(*args)
+    return losses.sigmoid_alignment(*args, jnp.float32(-3.0))
+
+  value, gradient = jax.value_and_grad(loss)(
+    z_ecg, z_report, pairs_of(report, has_text)
+  )
+  without = loss(
+    z_ecg[has_text], z_report[has_text], pairs_of(report[has_text])
+  )
+  np.testing.assert_allclose(value, without, rtol=1e-6)
+  assert not np.asarray(gradient)[~has_text].any()
+  assert np.asarray(gradient)[has_text].all()
+  nobody = jax.value_and_grad(loss)(
+    z_ecg, z_report, pairs_of(report, has_text & False)
+  )
+  assert nobody[0] == 0 and not np.asarray(nobody[1]).any()
+
+
+def test_cross_correlation_of_some_records():
+  rng = np.random.default_rng(0)
+  a, b = rng.normal(size=(2, 64, 8)).astype(np.float32)
+  counts = rng.random(64) < 0.6
+  np.testing.assert_allclose(
+    losses.cross_correlation(a, b, counts),
+    losses.cross_correlation(a[counts], b[counts]),
+    rtol=1e-5,
+  )
 
 
 def test_cross_correlation_of_equal_and_independent_features():

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from cgdmer_jax import masking
+from cgdmer_jax.data.reports import Vocabulary
 
+VOCABULARY = Vocabulary(500, 0, 1, 4, (0, 1, 2, 3, 4))
 B, L, N = 32, 12, 20
 
 
@@ -122,7 +124,7 @@ def test_token_mask_follows_bert():
   for row, n in zip(tokens, length, strict=True):
     row[: n + 2] = [2, *rng.integers(5, 500, n), 3]
   mask = masking.sample_token_mask(
-    jax.random.key(0), jnp.asarray(tokens), 0.15, 500, 5, 4
+    jax.random.key(0), jnp.asarray(tokens), 0.15, VOCABULARY
   )
   position, weight = np.asarray(mask.position), np.asarray(mask.weight)
   used = weight > 0
@@ -154,7 +156,7 @@ def test_statements_are_drawn_whole_and_in_order():
   tokens = np.array([[2, 10, 11, 12, 13, 14, 15, 3, 0, 0]] * 4000, np.int32)
   statement = np.array([[-1, 0, 0, 1, 2, 2, 2, -1, -1, -1]] * 4000, np.int32)
   short = masking.sample_statements(
-    jax.random.key(0), tokens, statement, (1, 2, 0), 10
+    jax.random.key(0), tokens, statement, (1, 2, 0), 10, 0
   )
   short = np.asarray(short)
   seen = collections.Counter()
@@ -179,7 +181,7 @@ def test_statements_of_short_long_and_empty_reports():
     [[-1, 0, 0, 1, 1, -1], [-1, 0, -1, -1, -1, -1], [-1] * 6], np.int32
   )
   key = jax.random.key(1)
-  cut = masking.sample_statements(key, tokens, statement, (5,), 4)
+  cut = masking.sample_statements(key, tokens, statement, (5,), 4, 0)
   assert cut.tolist() == [[2, 7, 8, 3], [2, 7, 3, 0], [2, 3, 0, 0]]
-  whole = masking.sample_statements(key, tokens, statement, (0,), 9)
+  whole = masking.sample_statements(key, tokens, statement, (0,), 9, 0)
   assert whole.tolist() == tokens.tolist()

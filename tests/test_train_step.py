@@ -32,7 +32,7 @@ def gradients(shape):
   with sigmoid.unlocked():
     sigmoid.loss.alignment = "sigmoid"
   mesh = mesh_of(shape)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
   state, _ = train_step.create_state(
     model, config, optax.identity(), small.NUM_SAMPLES, mesh
   )
@@ -75,8 +75,8 @@ def test_four_devices_equal_one(mesh, term):
 
 def run_steps(config, shape, steps):
   mesh = mesh_of(shape)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
-  optimizer = optim.make_optimizer(config.optim, 30)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
+  optimizer = optim.make_optimizer(config, 30)
   state, abstract = train_step.create_state(
     model, config, optimizer, small.NUM_SAMPLES, mesh
   )
@@ -112,7 +112,7 @@ def test_statements_are_drawn_as_configured(statements):
   config = small.config()
   with config.unlocked():
     config.data.statements = statements
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
   params = jax.eval_shape(
     lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
   )
@@ -135,8 +135,8 @@ def test_statements_are_drawn_as_configured(statements):
 def test_parameters_and_moments_are_cut_alike():
   config = small.config()
   mesh = mesh_of((1, 2, 2))
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
-  optimizer = optim.make_optimizer(config.optim, 10)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
+  optimizer = optim.make_optimizer(config, 10)
   state, _ = train_step.create_state(
     model, config, optimizer, small.NUM_SAMPLES, mesh
   )
@@ -153,7 +153,7 @@ def test_parameters_and_moments_are_cut_alike():
 
 def test_every_rule_matches_something():
   config = small.config()
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
   shapes = jax.eval_shape(
     lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
   )
@@ -171,7 +171,7 @@ def test_every_rule_matches_something():
 
 def test_decay_mask_spares_norms_biases_and_embeddings():
   config = small.config()
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
   params = jax.eval_shape(
     lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
   )
@@ -195,7 +195,7 @@ def test_muon_updates_matrices_by_their_orthogonal_factor():
   config = small.config()
   with config.unlocked():
     config.optim.update(weight_decay=0.0, warmup_ratio=0.0, clip_norm=1e9)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCAB_SIZE)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
   shapes = jax.eval_shape(
     lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
   )
@@ -204,7 +204,7 @@ def test_muon_updates_matrices_by_their_orthogonal_factor():
   gradient = jax.tree.map(
     lambda x: rng.normal(size=x.shape).astype(np.float32), params
   )
-  optimizer = optim.make_optimizer(config.optim, 100)
+  optimizer = optim.make_optimizer(config, 100)
   state = optimizer.init(gradient)
   updates, _ = jax.jit(optimizer.update)(gradient, state, gradient)
   updates = jax.device_get(updates)

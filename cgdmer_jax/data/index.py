@@ -7,18 +7,12 @@ kept beside the data set, so that the pass is paid once per split.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 import json
-import os
-import uuid
-import zipfile
-from urllib.parse import quote
 
 import numpy as np
 from absl import logging
-from etils import epath
 
+from cgdmer_jax.data import cache
 from cgdmer_jax.data.source import EcgSource
 
 _FORMAT = "1"  # raise it when the content of the cache file changes
@@ -49,24 +43,22 @@ class RecordIndex:
 def load_index(source: EcgSource) -> RecordIndex:
   """The index of `source`: from its cache file, else built and cached.
 
-  The file lies in `cgdmer_index/` beside the records, or below
-  `$XDG_CACHE_HOME/cgdmer_jax` (default `~/.cache`) where that is not writable.
-  It is renewed when the data set or the split has changed. Several processes
-  may call this at once.
+  It is renewed when the data set or the split has changed; see `cache.py`.
   """
-  candidates = _cache_paths(source)
-  for path in candidates:
-    index = _read(path, source.fingerprint)
-    if index is not None:
-      return index
-  index = build_index(source)
-  for path in candidates:
-    try:
-      _write(path, source.fingerprint, index)
-      break
-    except OSError as e:
-      logging.info("cannot write %s: %s", path, e)
-  return index
+  version = _FORMAT + source.fingerprint
+  arrays = cache.read_arrays(source, ".npz", version)
+  if arrays is None:
+    index = build_index(source)
+    _write(source, version, index)
+    return index
+  reports = json.loads(arrays.pop("reports").tobytes())
+  return RecordIndex(
+    arrays.pop("ids"),
+    arrays.pop("subject_ids"),
+    tuple(reports),
+    arrays.pop("report_ids"),
+    {key.removeprefix("labels/"): rows for key, rows in arrays.items()},
+  )
 
 
 def build_index(source: EcgSource) -> RecordIndex:
@@ -91,47 +83,15 @@ def build_index(source: EcgSource) -> RecordIndex:
   )
 
 
-def _cache_paths(source: EcgSource) -> tuple[epath.Path, epath.Path]:
-  name = f"{quote(source.split, safe='')}.npz"
-  where = hashlib.sha256(os.fspath(source.path).encode()).hexdigest()[:16]
-  root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-  cache = epath.Path(root).expanduser() / "cgdmer_jax" / where
-  return source.path / "cgdmer_index" / name, cache / name
-
-
-def _read(path: epath.Path, fingerprint: str) -> RecordIndex | None:
-  """The index in `path`; None if there is none, or one of other records."""
-  try:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
-      arrays = dict(data)
-  except (OSError, EOFError, ValueError, zipfile.BadZipFile):
-    return None
-  if str(arrays.pop("version", "")) != _FORMAT + fingerprint:
-    return None
-  reports = json.loads(arrays.pop("reports").tobytes())
-  return RecordIndex(
-    arrays.pop("ids"),
-    arrays.pop("subject_ids"),
-    tuple(reports),
-    arrays.pop("report_ids"),
-    {key.removeprefix("labels/"): rows for key, rows in arrays.items()},
-  )
-
-
-def _write(path: epath.Path, fingerprint: str, index: RecordIndex) -> None:
-  """Writes the cache file; readers see a complete file or none."""
-  buffer = io.BytesIO()
-  # Texts as JSON: a NumPy string array would pad each to the longest.
-  np.savez_compressed(
-    buffer,
-    version=np.array(_FORMAT + fingerprint),
+def _write(source: EcgSource, version: str, index: RecordIndex) -> None:
+  cache.write_arrays(
+    source,
+    ".npz",
+    version,
     ids=index.ids,
     subject_ids=index.subject_ids,
+    # Texts as JSON: a NumPy string array would pad each to the longest.
     reports=np.frombuffer(json.dumps(index.reports).encode(), np.uint8),
     report_ids=index.report_ids,
     **{f"labels/{key}": rows for key, rows in index.labels.items()},
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.parent / f"{path.name}.{uuid.uuid4().hex}.tmp"
-  temporary.write_bytes(buffer.getvalue())
-  temporary.replace(path)

@@ -6,7 +6,7 @@ any step at once, on any number of processes, without saved iterator state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import grain
@@ -30,7 +30,7 @@ class SignalSource(Protocol):
 def train_batches(
   source: SignalSource,
   report_ids: np.ndarray,
-  reports: Mapping[str, np.ndarray],
+  report_rows: Callable[[np.ndarray, np.ndarray], Batch],
   *,
   batch_size: int,
   seed: int,
@@ -53,7 +53,9 @@ def train_batches(
   Args:
     source: the records.
     report_ids: int32 (records,), the report of each record.
-    reports: arrays with a row for each distinct report, such as its tokens.
+    report_rows: what is added to a batch, such as the tokens of its reports;
+      gets the reports of this process' records, and those of the whole global
+      batch.
     batch_size: records of the global batch, over all processes.
     seed: of the order of the records.
     start_step: first step, that is the number of updates already made.
@@ -64,8 +66,8 @@ def train_batches(
       enough until a host needs more than about 10,000 records/s.
 
   Returns:
-    Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12)} and the rows of
-    `reports` under their names. Close it (`close()`) to stop its workers.
+    Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12)} and what
+    `report_rows` gives. Close it (`close()`) to stop its workers.
 
   Raises:
     UserError: the batch is larger than the data set or cannot be divided by
@@ -81,7 +83,7 @@ def train_batches(
     raise ValueError(f"{len(report_ids)} report ids, {len(source)} records")
   order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
   batches = order.batch(batch_size)[start_step:].map(_Read(source, rows))
-  return _iterate(batches, report_ids, reports, num_threads, num_workers)
+  return _iterate(batches, report_ids, report_rows, num_threads, num_workers)
 
 
 def eval_batches(
@@ -118,20 +120,6 @@ def eval_batches(
   return iter(batches.to_iter_dataset(_read_options(num_threads)))
 
 
-def with_reports(
-  batch: Batch, report_ids: np.ndarray, reports: Mapping[str, np.ndarray]
-) -> Batch:
-  """`batch` with the reports of its records.
-
-  Args:
-    batch: has `index`, the record of each row.
-    report_ids: int32 (records,), the report of each record.
-    reports: arrays with a row for each distinct report, such as its tokens.
-  """
-  row = report_ids[batch["index"]]
-  return {**batch, **{name: table[row] for name, table in reports.items()}}
-
-
 def _process_rows(batch_size: int, index: int, count: int) -> slice:
   """The rows of the global batch that belong to process `index`."""
   if batch_size < 1 or batch_size % count:
@@ -143,39 +131,44 @@ def _process_rows(batch_size: int, index: int, count: int) -> slice:
   return slice(index * b, (index + 1) * b)
 
 
+def _read(source: SignalSource, indices: np.ndarray) -> Batch:
+  records = [source.signal(int(i)) for i in indices]
+  return {
+    "ecg": np.stack([r["ecg"] for r in records]),
+    "lead_valid": np.stack([r["lead_valid"] for r in records]),
+    "index": indices.astype(np.int32),
+  }
+
+
 class _Read:
-  """Map from record numbers (B,) to the signals of this process' rows."""
+  """Map from the record numbers of a global batch to this process' rows."""
 
   def __init__(self, source: SignalSource, rows: slice):
     self._source = source
     self._rows = rows
 
   def __call__(self, indices: Sequence[int] | np.ndarray) -> Batch:
-    indices = np.asarray(indices, np.int32)[self._rows]
-    records = [self._source.signal(int(i)) for i in indices]
-    return {
-      "ecg": np.stack([r["ecg"] for r in records]),
-      "lead_valid": np.stack([r["lead_valid"] for r in records]),
-      "index": indices,
-    }
+    indices = np.asarray(indices)
+    batch = _read(self._source, indices[self._rows])
+    return {**batch, "whole_batch": indices}
 
 
 class _ReadInOrder:
   """Map from the first record of a batch to its padded rows."""
 
   def __init__(self, source: SignalSource, batch_size: int, rows: slice):
+    self._source = source
     self._last = len(source) - 1
     self._batch_size = batch_size
     self._rows = rows
-    self._read = _Read(source, rows)
 
   def __call__(self, start: int) -> Batch:
     indices = np.arange(start, start + self._batch_size)
-    batch = self._read(np.minimum(indices, self._last))
+    batch = _read(self._source, np.minimum(indices, self._last)[self._rows])
     return {**batch, "valid": indices[self._rows] <= self._last}
 
 
-def _iterate(batches, report_ids, reports, num_threads, num_workers):
+def _iterate(batches, report_ids, report_rows, num_threads, num_workers):
   dataset = batches.to_iter_dataset(_read_options(num_threads))
   if num_workers:
     dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers))
@@ -183,9 +176,8 @@ def _iterate(batches, report_ids, reports, num_threads, num_workers):
   try:
     # Reports are added here, not in the map: workers need no copy of them.
     for batch in iterator:
-      batch = with_reports(batch, report_ids, reports)
-      del batch["index"]
-      yield batch
+      rows = report_ids[batch.pop("index")]
+      yield batch | report_rows(rows, report_ids[batch.pop("whole_batch")])
   finally:
     iterator.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -25,9 +26,38 @@ SPECIAL_TOKENS = {
   "mask_token": "[MASK]",
 }
 _LENGTH_MULTIPLE = 8  # of the token axis, for the sake of accelerators
-_LONGEST = 512  # tokens; BERT's own limit
 _SENTENCE_END = re.compile(r"(?<=[.;])\s+|\n+")
 _CLAUSE_END = re.compile(r",\s+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+  """What a model has to know of a tokenizer.
+
+  Attributes:
+    size: number of ids, special ones included.
+    pad_id: of padding.
+    unk_id: of what the tokenizer does not know.
+    mask_id: of a masked token.
+    special_ids: ids of all special tokens, ascending.
+  """
+
+  size: int
+  pad_id: int
+  unk_id: int
+  mask_id: int
+  special_ids: tuple[int, ...]
+
+
+def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
+  """The ids of `tokenizer`."""
+  return Vocabulary(
+    size=1 + max(tokenizer.get_vocab().values()),
+    pad_id=tokenizer.pad_token_id,
+    unk_id=tokenizer.unk_token_id,
+    mask_id=tokenizer.mask_token_id,
+    special_ids=tuple(sorted(tokenizer.all_special_ids)),
+  )
 
 
 def train_tokenizer(
@@ -98,6 +128,10 @@ def save_tokenizer(
 def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
   """Loads a tokenizer from a local directory; nothing is downloaded.
 
+  Where there is only `vocab.txt`, which does not say so, the tokenizer keeps
+  upper case if the vocabulary has upper-case words: `transformers` would make
+  every text lower case, and such a vocabulary would not know most words.
+
   Args:
     directory: written by `save_tokenizer`, or a Hugging Face checkpoint.
 
@@ -112,9 +146,22 @@ def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
       f"no tokenizer in {path}: expected {' or '.join(names)}, as in a local"
       " copy of a Hugging Face checkpoint"
     )
-  tokenizer = _transformers().AutoTokenizer.from_pretrained(
-    os.fspath(path), local_files_only=True
-  )
+  described = ("tokenizer.json", "tokenizer_config.json")
+  options = {}
+  if not any((path / name).exists() for name in described):
+    words = (path / "vocab.txt").read_text("utf-8").split()
+    cased = any(w != w.lower() and not w.startswith("[") for w in words)
+    options["do_lower_case"] = not cased
+  try:
+    tokenizer = _transformers().AutoTokenizer.from_pretrained(
+      os.fspath(path), local_files_only=True, **options
+    )
+  # Damaged files fail with whatever their first reader runs into.
+  except Exception as e:
+    reason = " ".join(str(e).split())[:200]
+    raise UserError(
+      f"cannot read the tokenizer in {path} ({reason}); copy it anew"
+    ) from e
   missing = [k for k in SPECIAL_TOKENS if getattr(tokenizer, k) is None]
   if missing:
     raise UserError(
@@ -140,24 +187,17 @@ def tokenize(
     needs, rounded up to a multiple of 8, at most `max_length`; and the share of
     texts that were cut.
   """
-  if max_length < 3:
-    raise UserError(
-      f"max_length {max_length} leaves no room for text between [CLS] and [SEP]"
-    )
-  rows = _encode(tokenizer, list(texts))["input_ids"]
-  too_long = [i for i, row in enumerate(rows) if len(row) > max_length]
-  if too_long:
-    long_texts = [texts[i] for i in too_long]
-    cut = _encode(tokenizer, long_texts, max_length)["input_ids"]
-    for i, row in zip(too_long, cut, strict=True):
-      rows[i] = row
-  tokens = _table(rows, tokenizer.pad_token_id, max_length)
-  return tokens, len(too_long) / max(1, len(rows))
+  rows = _encode(tokenizer, texts, max_length)["input_ids"]
+  tokens = _table(
+    [_cut(row, max_length) for row in rows], tokenizer.pad_token_id
+  )
+  too_long = sum(len(row) > max_length for row in rows)
+  return tokens[:, :max_length], too_long / max(1, len(rows))
 
 
 def tokenize_statements(
-  tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
-) -> dict[str, np.ndarray]:
+  tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
   """Token ids of each report, and the statement that each token belongs to.
 
   Statements end with a full stop, a semicolon or a line. A report without any
@@ -165,47 +205,68 @@ def tokenize_statements(
 
   Args:
     tokenizer: from `train_tokenizer` or `load_tokenizer`.
-    texts: n reports; of a report longer than 512 tokens the rest is left out.
+    texts: n reports.
+    max_length: tokens to keep at most; see `tokenize`.
 
   Returns:
     `tokens` int32 (n, S), padded on the right with the pad id, and `statement`
-    int32 (n, S): number from 0, or -1 for [CLS], [SEP] and padding.
+    int32 (n, S): number from 0, or -1 for [CLS], [SEP] and padding; and int32
+    (n,): tokens of each report before any was cut.
   """
-  encoded = _encode(tokenizer, list(texts), _LONGEST, offsets=True)
-  rows = []
-  for text, offsets in zip(texts, encoded["offset_mapping"], strict=True):
+  encoded = _encode(tokenizer, texts, max_length)
+  tokens, statement = [], []
+  for text, row, offsets in zip(
+    texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
+  ):
     breaks = [m.end() for m in _SENTENCE_END.finditer(text.rstrip())]
     if not breaks:
       breaks = [m.end() for m in _CLAUSE_END.finditer(text.rstrip())]
     start, end = np.asarray(offsets).T
     number = np.searchsorted(breaks, start, side="right")
-    rows.append(np.where(end > start, number, -1))
-  return {
-    "tokens": _table(encoded["input_ids"], tokenizer.pad_token_id, _LONGEST),
-    "statement": _table(rows, -1, _LONGEST),
+    tokens.append(_cut(row, max_length))
+    statement.append(_cut(np.where(end > start, number, -1), max_length))
+  arrays = {
+    "tokens": _table(tokens, tokenizer.pad_token_id)[:, :max_length],
+    "statement": _table(statement, -1)[:, :max_length],
   }
+  whole = np.array([len(row) for row in encoded["input_ids"]], np.int32)
+  return arrays, whole
 
 
-def _table(rows, fill: int, max_length: int) -> np.ndarray:
+def _cut(row: Sequence[int], max_length: int) -> Sequence[int]:
+  """The first tokens and the last one, which is [SEP]."""
+  if len(row) <= max_length:
+    return row
+  return [*row[: max_length - 1], row[-1]]
+
+
+def padded_length(longest: int) -> int:
+  """Tokens that a row of `longest` tokens is given room for."""
+  return -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+
+
+def _table(rows, fill: int) -> np.ndarray:
   """Rows of unequal length as int32 (n, S), filled up on the right."""
   longest = max(map(len, rows), default=1)
-  padded = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
-  table = np.full((len(rows), min(padded, max_length)), fill, np.int32)
+  result = np.full((len(rows), padded_length(longest)), fill, np.int32)
   for i, row in enumerate(rows):
-    table[i, : len(row)] = row
-  return table
+    result[i, : len(row)] = row
+  return result
 
 
-def _encode(tokenizer, texts, max_length=None, offsets=False):
+def _encode(tokenizer, texts, max_length):
+  if max_length < 3:
+    raise UserError(
+      f"max_length {max_length} leaves no room for text between [CLS] and [SEP]"
+    )
   if not texts:
     return {"input_ids": [], "offset_mapping": []}
   return tokenizer(
-    texts,
-    truncation=max_length is not None,
-    max_length=max_length,
+    list(texts),
+    truncation=False,
     return_attention_mask=False,
     return_token_type_ids=False,
-    return_offsets_mapping=offsets,
+    return_offsets_mapping=True,
     verbose=False,
   )
 

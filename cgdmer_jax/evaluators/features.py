@@ -45,7 +45,7 @@ class Extractor:
       return model.apply(variables, tokens, method="encode_report")[1]
 
     self._mesh = mesh
-    self._max_length = config.model.report.max_length
+    self._max_length = config.report.max_length
     self._encode_ecg = jax.jit(encode_ecg, out_shardings=everywhere)
     self._encode_report = jax.jit(encode_report, out_shardings=everywhere)
 
@@ -92,7 +92,7 @@ class Extractor:
     )
     if cut:
       logging.warning(
-        "%.1f %% of %d texts are longer than the model.report.max_length=%d "
+        "%.1f %% of %d texts are longer than the report.max_length=%d "
         "tokens that the report encoder reads, and are cut",
         100 * cut,
         len(texts),

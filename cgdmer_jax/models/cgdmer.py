@@ -13,12 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
 from cgdmer_jax import masking
+from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.models import decoders, ecg_encoder, layers, report_encoder
-
-# The report tokenizer's special ids come first: [PAD] [UNK] [CLS] [SEP] [MASK].
-PAD_ID = 0
-MASK_ID = 4
-NUM_SPECIAL = 5
 
 
 @flax.struct.dataclass
@@ -62,21 +58,24 @@ class CGDMER(nn.Module):
   Attributes:
     config: `config.model`.
     num_patches: N, patches a lead.
-    vocab_size: word pieces of the report tokenizer.
+    vocabulary: of the report tokenizer.
     use_report: whether there is a report tower.
     use_specific: whether there are modality-specific encoders.
     reconstruct: whether there is an ECG decoder.
     use_mlm: whether there is a report decoder.
+    num_frozen: blocks of the report encoder, from below, that are not trained
+      and neither are its embeddings; None: everything is trained.
     dtype: compute type; parameters are float32.
   """
 
   config: ConfigDict
   num_patches: int
-  vocab_size: int
+  vocabulary: Vocabulary
   use_report: bool
   use_specific: bool
   reconstruct: bool
   use_mlm: bool
+  num_frozen: int | None = None
   dtype: jnp.dtype = jnp.float32
 
   def setup(self):
@@ -112,7 +111,7 @@ class CGDMER(nn.Module):
     if not self.use_report:
       return
     self.report_encoder = report_encoder.ReportEncoder(
-      vocab_size=self.vocab_size, dtype=self.dtype, **c.report
+      dtype=self.dtype, **{**c.report, "vocab_size": self.num_words}
     )
     self.report_projection = project()
     # SigLIP's initial values (Zhai et al. 2023, section 3.2).
@@ -125,8 +124,13 @@ class CGDMER(nn.Module):
     if self.use_mlm:
       self.report_decoder = decoders.ReportDecoder(c.report.width, self.dtype)
       self.word_bias = self.param(
-        "word_bias", nn.initializers.zeros, (self.vocab_size,)
+        "word_bias", nn.initializers.zeros, (self.num_words,)
       )
+
+  @property
+  def num_words(self) -> int:
+    """Rows of the word table: those of the tokenizer, if nobody says more."""
+    return self.config.report.vocab_size or self.vocabulary.size
 
   def _disentangle(self, x, valid, specific_encoder):
     """Token features [S ; P] and the pooled embedding of one modality."""
@@ -154,11 +158,23 @@ class CGDMER(nn.Module):
     return self._disentangle(self.ecg_projection(x), mask.seen, specific)
 
   def encode_report(
-    self, tokens: Int[Array, "batch token"]
+    self,
+    tokens: Int[Array, "batch token"],
+    states: Float[Array, "batch token width"] | None = None,
   ) -> tuple[Float[Array, "batch token fused"], Embedding]:
-    """Encodes reports; padding is ignored."""
-    valid = tokens != PAD_ID
-    x = self.report_encoder(tokens, valid)
+    """Encodes reports; padding is ignored.
+
+    Args:
+      tokens: of the reports.
+      states: what the frozen layers of the report encoder make of them, where
+        that is known already.
+    """
+    valid = tokens != self.vocabulary.pad_id
+    if states is None:
+      x = self.report_encoder(tokens, valid)
+    else:
+      states = states.astype(self.dtype)
+      x = self.report_encoder.upper(states, valid, self.num_frozen)
     specific = self.report_specific_encoder if self.use_specific else None
     return self._disentangle(self.report_projection(x), valid, specific)
 
@@ -177,15 +193,19 @@ class CGDMER(nn.Module):
     lead_valid: Bool[Array, "batch lead"],
     mask: masking.PatchMask,
     words: masking.TokenMask,
+    states: Float[Array, "batch token width"] | None = None,
   ) -> Outputs:
-    """One training pass over masked ECGs and masked reports."""
+    """One training pass over masked ECGs and masked reports.
+
+    `states`: see `encode_report`; with them, nothing is masked in reports.
+    """
     fused, ecg = self.encode_ecg(patches, mask)
     samples = (
-      self.decode_ecg(fused, mask, lead_valid) if (self.reconstruct) else None
+      self.decode_ecg(fused, mask, lead_valid) if self.reconstruct else None
     )
     report = word_logits = log_scale = bias = None
     if self.use_report:
-      fused, report = self.encode_report(words.tokens)
+      fused, report = self.encode_report(words.tokens, states)
       log_scale, bias = self.log_scale, self.bias
       if self.use_mlm:
         at = jnp.take_along_axis(fused, words.position[..., None], axis=1)

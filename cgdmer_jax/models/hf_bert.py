@@ -74,7 +74,7 @@ _SIZES = {
   "num_hidden_layers": "depth",
   "num_attention_heads": "num_heads",
   "intermediate_size": "mlp_dim",
-  "max_position_embeddings": "max_length",
+  "max_position_embeddings": "num_positions",
 }
 # Fields that change what is computed, and the only value that `ReportEncoder`
 # implements, which is also what the format means by leaving the field out.
@@ -98,7 +98,7 @@ class BertConfig:
   depth: int
   num_heads: int
   mlp_dim: int
-  max_length: int  # rows of the position table
+  num_positions: int
   # Hugging Face's defaults: early checkpoints leave these two out.
   type_vocab_size: int = 2
   epsilon: float = 1e-12  # of LayerNorm
@@ -147,10 +147,10 @@ def load_config(
       f"{path}: hidden_size {config.width} is no multiple of"
       f" num_attention_heads {config.num_heads}"
     )
-  if max_length is not None and max_length > config.max_length:
+  if max_length is not None and max_length > config.num_positions:
     raise UserError(
       f"reports of {max_length} tokens, but {path} has max_position_embeddings"
-      f" {config.max_length}; choose a max_length up to that"
+      f" {config.num_positions}; choose a max_length up to that"
     )
   return config
 

@@ -37,7 +37,7 @@ class ReportEncoder(nn.Module):
   """BERT encoder without pooler; the word table serves the MLM head too."""
 
   vocab_size: int
-  max_length: int
+  num_positions: int
   width: int
   depth: int
   num_heads: int
@@ -58,7 +58,7 @@ class ReportEncoder(nn.Module):
       )
 
     self.word = embed(self.vocab_size)
-    self.position = embed(self.max_length)
+    self.position = embed(self.num_positions)
     self.token_type = embed(self.type_vocab_size)
     self.norm = nn.LayerNorm(self.epsilon, dtype=self.dtype)
     self.blocks = [
@@ -74,18 +74,38 @@ class ReportEncoder(nn.Module):
     """Encodes reports of one segment; `valid` is False for padding.
 
     Raises:
-      ValueError: reports longer than `max_length`.
+      ValueError: reports longer than `num_positions`.
     """
+    return self.upper(self.lower(tokens, valid, 0), valid, 0)
+
+  def lower(
+    self,
+    tokens: Int[Array, "batch token"],
+    valid: Bool[Array, "batch token"],
+    count: int,
+  ) -> Float[Array, "batch token width"]:
+    """The embedding and the first `count` blocks; see `__call__`."""
     length = tokens.shape[1]
-    if length > self.max_length:
+    if length > self.num_positions:
       raise ValueError(
-        f"reports of {length} tokens; this model reads {self.max_length}"
+        f"reports of {length} tokens; this model reads {self.num_positions}"
       )
     x = self.word(tokens)
     x += self.position(jnp.arange(length))[None]
     x += self.token_type(jnp.zeros((1, 1), jnp.int32))
     x = self.norm(x)
-    for block in self.blocks:
+    for block in self.blocks[:count]:
+      x = block(x, valid)
+    return x
+
+  def upper(
+    self,
+    x: Float[Array, "batch token width"],
+    valid: Bool[Array, "batch token"],
+    count: int,
+  ) -> Float[Array, "batch token width"]:
+    """The blocks behind the first `count`, on what `lower` gave."""
+    for block in self.blocks[count:]:
       x = block(x, valid)
     return x
 

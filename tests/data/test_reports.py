@@ -210,7 +210,7 @@ def test_statements_end_with_sentences_or_else_with_commas():
     "",
   ]
   tokenizer = reports.train_tokenizer(texts, 200)
-  table = reports.tokenize_statements(tokenizer, texts)
+  table, length = reports.tokenize_statements(tokenizer, texts, 512)
   expected = [
     ["sinus rhythm.", "q waves in ii, iii consistent with infarct;"]
     + ["abnormal ecg."],
@@ -227,3 +227,13 @@ def test_statements_end_with_sentences_or_else_with_commas():
       assert decoded.replace(" ", "") == text.replace(" ", "")
   whole, _ = reports.tokenize(tokenizer, texts, 512)
   np.testing.assert_array_equal(table["tokens"], whole)
+  np.testing.assert_array_equal(length, (whole > 0).sum(1))
+  short, same = reports.tokenize_statements(tokenizer, texts, 6)
+  np.testing.assert_array_equal(same, length)
+  np.testing.assert_array_equal(
+    short["tokens"], reports.tokenize(tokenizer, texts, 6)[0]
+  )
+  np.testing.assert_array_equal(
+    short["statement"][:, :5], table["statement"][:, :5]
+  )
+  assert (short["statement"][:, 5] == -1).all()

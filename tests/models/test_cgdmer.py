@@ -15,7 +15,7 @@ from cgdmer_jax.models import layers
 from tests import small
 
 CONFIG = small.config()
-MODEL = train_step.build_model(CONFIG, small.NUM_SAMPLES, small.VOCAB_SIZE)
+MODEL = train_step.build_model(CONFIG, small.NUM_SAMPLES, small.VOCABULARY)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_recipes_have_only_the_parts_they_need():
   parts = {}
   for recipe in ("random", "mae", "clip", "masked_clip", "cg_dmer"):
     c = small.config(f"recipe={recipe}")
-    model = train_step.build_model(c, small.NUM_SAMPLES, small.VOCAB_SIZE)
+    model = train_step.build_model(c, small.NUM_SAMPLES, small.VOCABULARY)
     parts[recipe] = set(
       jax.eval_shape(
         functools.partial(train_step.init_params, model, c, small.NUM_SAMPLES)
@@ -200,4 +200,4 @@ def test_impossible_combinations(key, value, message):
   with c.unlocked():
     c.update_from_flattened_dict({key: value})
   with pytest.raises(UserError, match=message):
-    train_step.build_model(c, small.NUM_SAMPLES, small.VOCAB_SIZE)
+    train_step.build_model(c, small.NUM_SAMPLES, small.VOCABULARY)

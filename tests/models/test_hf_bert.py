@@ -419,7 +419,7 @@ def test_unreadable_config(tmp_path, write):
 
 def test_reports_longer_than_the_position_table(write):
   directory = write()
-  assert hf_bert.load_config(directory, max_length=20).max_length == 20
+  assert hf_bert.load_config(directory, max_length=20).num_positions == 20
   refused(
     "21 tokens.*max_position_embeddings 20",
     *(hf_bert.load_config, directory),
