@@ -132,6 +132,25 @@ def check_source(source: EcgSource, config: ConfigDict) -> None:
     )
 
 
+def _workdir(path: str) -> pathlib.Path:
+  """The workdir that a path leads to or into."""
+  workdir = pathlib.Path(path)
+  while not (workdir / "config.json").exists():
+    if workdir == workdir.parent:
+      raise UserError(
+        f"no run in {path}: expected config.json and checkpoints/ there, as "
+        "`--config=configs/pretrain.py --workdir=...` leaves them"
+      )
+    workdir = workdir.parent
+  return workdir
+
+
+def read_config(path: str) -> ConfigDict:
+  """The configuration of a run; for `path` and errors see `load`."""
+  text = (_workdir(path) / "config.json").read_text()
+  return ConfigDict(json.loads(text))
+
+
 def load(path: str, num_samples: int, mesh: jax.sharding.Mesh) -> Experiment:
   """Loads a pretrained model, on whatever mesh it was trained.
 
@@ -144,15 +163,8 @@ def load(path: str, num_samples: int, mesh: jax.sharding.Mesh) -> Experiment:
   Raises:
     UserError: no run there, or its checkpoint is of another architecture.
   """
-  workdir = pathlib.Path(path)
-  while not (workdir / "config.json").exists():
-    if workdir == workdir.parent:
-      raise UserError(
-        f"no run in {path}: expected config.json and checkpoints/ there, as "
-        "`--config=configs/pretrain.py --workdir=...` leaves them"
-      )
-    workdir = workdir.parent
-  config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+  workdir = _workdir(path)
+  config = read_config(path)
   tokenizer = reports.load_tokenizer(workdir / "tokenizer")
   model = train_step.build_model(
     config, num_samples, reports.vocabulary(tokenizer)

@@ -81,13 +81,9 @@ def load_tokenizer(config: ConfigDict):
     UserError: there is none, or it does not belong to the weights.
   """
   tokenizer = reports.load_tokenizer(hf_bert.resolve(config.report.checkpoint))
-  hf_bert.check_tokenizer(tokenizer, architecture(config))
+  sizes = hf_bert.BertConfig(**config.model.report)
+  hf_bert.check_tokenizer(tokenizer, sizes)
   return tokenizer
-
-
-def architecture(config: ConfigDict) -> hf_bert.BertConfig:
-  """Of the report encoder."""
-  return hf_bert.BertConfig(**config.model.report)
 
 
 def import_weights(state, config: ConfigDict):
@@ -97,7 +93,8 @@ def import_weights(state, config: ConfigDict):
     UserError: see `hf_bert.load_params`.
   """
   directory = hf_bert.resolve(config.report.checkpoint)
-  weights = hf_bert.load_params(directory, architecture(config))
+  sizes = hf_bert.BertConfig(**config.model.report)
+  weights = hf_bert.load_params(directory, sizes)
   old = state.params["report_encoder"]
   new = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), weights, old)
   logging.info("report encoder: %s", directory)
@@ -188,7 +185,7 @@ def read_reports(
   if whole:
     lengths = table.static_lengths(config.train.batch_size)
   facts = report_table.describe(table, model.vocabulary, settings.max_length)
-  logging.info("%s: %s", source.split, facts)
+  logging.info("%s split: %s", source.split, facts)
   padded = [min(n, settings.max_length) for n in lengths]
   logging.info("batches have room for %s tokens", _listed(padded))
   if model.num_frozen is None or not model.use_report:
@@ -270,17 +267,15 @@ def _fill(model, params, table, source, suffix) -> None:
   shape = (int(table.length.sum()), model.config.report.width)
   size = np.prod(shape) * model.dtype.itemsize / 2**30
   logging.info(
-    "the frozen layers of the report encoder run on %d reports of %s, once "
-    "(%.3g GiB)",
+    "running the frozen layers of the report encoder once on %d reports",
     len(table),
-    source.split,
-    size,
   )
   failed = []
   for path in cache.paths(source, suffix):
     try:
       with cache.replacing(path) as temporary:
         _compute(model, params, table, temporary, shape)
+      logging.info("kept their outputs in %s (%.3g GiB)", path, size)
       return
     except OSError as e:
       failed.append(f"{path.parent} ({e.strerror or e})")
@@ -301,7 +296,7 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
   )
   rows_of = NamedSharding(mesh, PartitionSpec("data"))
   params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-  encoder = hf_bert.BertConfig(**model.config.report).build(model.dtype)
+  encoder = hf_bert.BertConfig(**model.report_sizes).build(model.dtype)
 
   @jax.jit
   def run(params, tokens):
@@ -336,7 +331,11 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
 def _place(
   states: np.ndarray, mesh: jax.sharding.Mesh, limit_mib: int
 ) -> jax.Array | None:
-  """The states cut over all devices by rows; None if they are too large."""
+  """The states cut over all devices by rows; None if they are too large.
+
+  A batch then costs one sum over the devices, of its own states: each device
+  contributes those that it has.
+  """
   each = -(-len(states) // mesh.size)
   size = each * states.shape[1] * states.dtype.itemsize / 2**20
   if size > limit_mib:

@@ -111,7 +111,7 @@ class CGDMER(nn.Module):
     if not self.use_report:
       return
     self.report_encoder = report_encoder.ReportEncoder(
-      dtype=self.dtype, **{**c.report, "vocab_size": self.num_words}
+      dtype=self.dtype, **self.report_sizes
     )
     self.report_projection = project()
     # SigLIP's initial values (Zhai et al. 2023, section 3.2).
@@ -124,13 +124,18 @@ class CGDMER(nn.Module):
     if self.use_mlm:
       self.report_decoder = decoders.ReportDecoder(c.report.width, self.dtype)
       self.word_bias = self.param(
-        "word_bias", nn.initializers.zeros, (self.num_words,)
+        "word_bias", nn.initializers.zeros, (self.report_sizes["vocab_size"],)
       )
 
   @property
-  def num_words(self) -> int:
-    """Rows of the word table: those of the tokenizer, if nobody says more."""
-    return self.config.report.vocab_size or self.vocabulary.size
+  def report_sizes(self) -> dict:
+    """Those of the report encoder.
+
+    A table of words as large as the tokenizer needs, if nobody says otherwise.
+    """
+    sizes = dict(self.config.report)
+    sizes["vocab_size"] = sizes["vocab_size"] or self.vocabulary.size
+    return sizes
 
   def _disentangle(self, x, valid, specific_encoder):
     """Token features [S ; P] and the pooled embedding of one modality."""

@@ -268,6 +268,9 @@ def save(
     safetensors.numpy.save_file(
       tensors, part / hf_files.WEIGHTS, metadata={"format": "pt"}
     )
+    # safetensors lets nobody else read it; the other files are as usual.
+    mode = (part / hf_files.CONFIG).stat().st_mode
+    (part / hf_files.WEIGHTS).chmod(mode)
     part.rename(directory)
   finally:
     shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""Writes the report encoder of a run as a Hugging Face checkpoint.
+
+    python -m cgdmer_jax.export --checkpoint=runs/pretrain --output=my_bert
+
+`transformers.AutoModel.from_pretrained("my_bert")` reads it, and so does
+`--config.report.checkpoint=my_bert` of another run. Only the BERT encoder is
+written; what follows it (projection, shared and specific encoder) is ours.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags, logging
+
+from cgdmer_jax.errors import UserError
+
+_CHECKPOINT = flags.DEFINE_string(
+  "checkpoint",
+  None,
+  "Workdir of a run, or one checkpoint in it: WORKDIR/checkpoints/STEP.",
+  required=True,
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "Folder to be made.", required=True
+)
+
+
+def export(checkpoint: str, output: str) -> None:
+  """Writes the report encoder in `checkpoint` to the new folder `output`.
+
+  Raises:
+    UserError: no such run, one without a report encoder, or `output` exists.
+  """
+  # Imported here: --help and a wrong flag need not wait for JAX.
+  from cgdmer_jax import experiment, sharding
+  from cgdmer_jax.models import hf_bert
+
+  config = experiment.read_config(checkpoint)
+  # Nothing in the report encoder depends on the length of records.
+  num_samples = config.model.patch_length
+  mesh = sharding.make_mesh((-1, 1, 1))
+  loaded = experiment.load(checkpoint, num_samples, mesh)
+  if not loaded.model.use_report:
+    raise UserError(
+      f"{checkpoint}: recipe {config.recipe!r} has no report encoder"
+    )
+  hf_bert.save(
+    output,
+    loaded.params["report_encoder"],
+    hf_bert.BertConfig(**loaded.model.report_sizes),
+    loaded.tokenizer,
+  )
+
+
+def _stop(error: Exception) -> None:
+  """Ends with one line and status 2: the user made a mistake."""
+  print(f"error: {error}", file=sys.stderr)
+  sys.exit(2)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the command line."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    message = str(error).strip().splitlines()[-1].strip()
+    _stop(UserError(f"{message} See --help."))
+
+
+def main(argv: list[str]) -> None:
+  """Exports what the flags say."""
+  if len(argv) > 1:
+    _stop(UserError(f"unexpected argument {argv[1]!r}; see --help"))
+  logging.set_verbosity(logging.WARNING)
+  try:
+    export(_CHECKPOINT.value, _OUTPUT.value)
+  except UserError as error:
+    _stop(error)
+  print(f"report encoder: {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)
