@@ -199,7 +199,7 @@ def read_reports(
     )
     return Reports(table, lengths)
   states = frozen_states(model, params, table, source)
-  on_device = _place(states, mesh, settings.device_cache_mib)
+  on_device = place(states, mesh, settings.device_cache_mib)
   if on_device is None:
     return Reports(table, lengths, states)
   return Reports(table, lengths, resident={"state_table": on_device})
@@ -328,7 +328,7 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
   out.flush()
 
 
-def _place(
+def place(
   states: np.ndarray, mesh: jax.sharding.Mesh, limit_mib: int
 ) -> jax.Array | None:
   """The states cut over all devices by rows; None if they are too large.
