@@ -9,6 +9,17 @@ beside a random encoder. Options behind the colon, separated by commas:
     recipe=NAME   cg_dmer (default: every loss term), masked_clip (no
                   disentanglement), clip (alignment alone, nothing masked), mae
                   (reconstruction alone), random (no training)
+    base          for accelerators: MIMIC-IV-ECG (to be built before), an ECG
+                  encoder of the size of ViT-base, and MedCPT, a BERT trained on
+                  biomedical search, as report encoder, all of it trained;
+                  evaluated on PTB-XL. Never run at full length by us.
+
+The report encoder of any configuration may be a BERT checkpoint of Hugging
+Face, a directory or an id of the hub. This one reads whole reports with a
+frozen MedCPT, which runs once for each distinct report:
+
+    python -m cgdmer_jax.main --config=configs/pretrain.py:base,recipe=clip \
+        --config.report.train=frozen --config.data.statements='(0,)'
 
 Single fields: `--config.optim.lr=3e-4`. The paper (arXiv 2602.21154) is public
 only as abstract and introduction, so every number below is our choice.
@@ -23,7 +34,8 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  options = common.parse_arg(arg, recipe="cg_dmer")
+  options = common.parse_arg(arg, preset="demo", recipe="cg_dmer")
+  common.choose("preset", options.preset, ("demo", "base"))
   c = ConfigDict()
   c.task = "pretrain"
   c.recipe = common.choose("recipe", options.recipe, common.RECIPES)
@@ -64,13 +76,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
     num_positions=24, vocab_size=0, type_vocab_size=2, epsilon=1e-12
   )
   c.report = dict(
-    checkpoint="",  # "": c.model.report from scratch; else see _BASE below
+    checkpoint="",  # of a BERT, which decides c.model.report; "": from scratch
     max_length=24,  # tokens that are read of a report
     train="full",  # frozen, last_1, last_2, ... (blocks), full
     lr=0.0,  # 0: like the rest of the model
     layer_decay=1.0,  # of lr, for each block from above
     normalise=False,  # reports that differ in trivia count as the same
-    device_cache_mib=1024,  # a device; larger caches of frozen layers: on disk
+    device_cache_mib=1024,  # of frozen outputs on each device; else on disk
   )
   # InfoNCE, since the sigmoid loss starts with a bias of -10, which Adam moves
   # by at most the learning rate a step: too slow for a run of 540 steps.
@@ -101,8 +113,40 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.evaluation.num_bootstrap = 500
   c.evaluation.batch_size = 16  # stays in the caches of a CPU
   c.evaluation.tasks = ("zero_shot", "linear_probe")
+  if options.preset == "base":
+    _enlarge(c)
   _apply_recipe(c)
   return c.lock()
+
+
+def _enlarge(c: ConfigDict) -> None:
+  """The preset `base`."""
+  c.dtype = "bfloat16"
+  c.data.dataset = "mimic_iv_ecg/100hz"
+  c.data.num_workers = 8
+  c.model.patch_length = 50  # 0.5 s: 240 tokens
+  c.model.ecg.update(common.transformer(768, 12, 12, 3072))
+  c.model.ecg.stem = ((64, 10, 5), (128, 4, 2), (128, 3, 1))
+  c.model.disentangle.update(common.transformer(512, 2, 8, 2048))
+  c.model.ecg_decoder.update(common.transformer(256, 4, 8, 1024))
+  c.report.update(
+    checkpoint="ncbi/MedCPT-Query-Encoder",
+    max_length=128,
+    lr=2e-5,
+    layer_decay=0.9,
+  )
+  c.loss.alignment = "sigmoid"
+  c.optim.update(lr=3e-4, muon_lr=0.0)
+  c.train.update(
+    batch_size=1024,
+    steps=40_000,
+    log_every=50,
+    validate_every=1000,
+    checkpoint_every=1000,
+  )
+  c.evaluation = common.evaluation("ptb_xl/100hz")
+  c.evaluation.batch_size = 256
+  c.evaluation.tasks = ("zero_shot", "linear_probe")
 
 
 def _apply_recipe(c: ConfigDict) -> None:
