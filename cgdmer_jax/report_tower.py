@@ -313,6 +313,8 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
     longest = reports.padded_length(table.length[quarter].max())
     longest = min(longest, table.tokens.shape[1])
     count = max(1, _BATCH_TOKENS // longest) * len(devices)
+    # Shorter than that, but the same on every device.
+    count = min(count, -(-len(quarter) // len(devices)) * len(devices))
     for first in range(0, len(quarter), count):
       rows = quarter[first : first + count]
       full = np.resize(rows, count)  # the last batch repeats its reports

@@ -145,6 +145,35 @@ def test_token_mask_follows_bert():
   assert (read >= 4).all()
 
 
+def test_special_tokens_may_have_any_ids():
+  rng = np.random.default_rng(1)
+  vocabulary = Vocabulary(40, 7, 3, 20, (3, 7, 20, 30, 31))
+  ordinary = np.setdiff1d(np.arange(40), vocabulary.special_ids)
+  tokens = np.full((2000, 12), 7, np.int32)
+  tokens[:, :8] = [30, *[0] * 6, 31]
+  tokens[:, 1:7] = rng.choice(ordinary, (2000, 6))
+  mask = masking.sample_token_mask(
+    jax.random.key(0), jnp.asarray(tokens), 0.5, vocabulary
+  )
+  read = np.asarray(mask.tokens)
+  assert (np.asarray(mask.weight).sum(1) == 3).all()
+  assert not ((read != tokens) & ~np.isin(tokens, ordinary)).any()
+  replaced = read[read != tokens]
+  assert (replaced == 20).mean() > 0.85
+  others = replaced[replaced != 20]
+  assert set(others) == set(ordinary)  # any word, and never a special one
+  statement = np.where(np.isin(tokens, ordinary), 0, -1).astype(np.int32)
+  short = masking.sample_statements(
+    jax.random.key(0), tokens, statement, (1,), 5, 7
+  )
+  np.testing.assert_array_equal(short[:, :4], tokens[:, :4])
+  assert (np.asarray(short)[:, 4] == 31).all()
+  long = masking.sample_statements(
+    jax.random.key(0), tokens, statement, (1,), 12, 7
+  )
+  np.testing.assert_array_equal(long, tokens)
+
+
 def statements_of(row, tokens, statement):
   """The statements that the tokens `row` are made of, in their order."""
   number = {t: n for t, n in zip(tokens, statement, strict=True)}

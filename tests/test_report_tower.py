@@ -24,6 +24,7 @@ from cgdmer_jax import (
 from cgdmer_jax.data import report_table, reports
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import hf_bert
+from configs import pretrain as pretrain_config
 from data_builders import build
 from tests import small, toy
 
@@ -318,6 +319,36 @@ def test_impossible_settings(changes, message):
   with pytest.raises(UserError, match=message) as e:
     build_model(config)
   assert "\n" not in str(e.value)
+
+
+def test_the_base_configuration_is_whole(tmp_path):
+  """Its losses in bf16, traced with a small report encoder for MedCPT."""
+  config = pretrain_config.get_config("base")
+  assert config.report.checkpoint == "ncbi/MedCPT-Query-Encoder"
+  tokenizer = reports.train_tokenizer(["sinus rhythm"], 50)
+  sizes = dataclasses.replace(SIZES, num_positions=512)
+  hf_bert.save(tmp_path / "bert", random_params(sizes), sizes, tokenizer)
+  with config.unlocked():
+    config.report.checkpoint = str(tmp_path / "bert")
+  config = report_tower.resolve(config, tmp_path)
+  assert config.model.report.width == sizes.width
+  model = train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
+  batch = train_step.example_batch(1000, 8)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
+  terms = jax.eval_shape(
+    lambda params: train_step.loss_terms(
+      model, config, params, batch, jax.random.key(0)
+    ),
+    params,
+  )
+  assert {"ecg", "mlm", "align", "disentangle"} < terms.keys()
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((params, terms)))
+  with pytest.raises(UserError, match="expected 3 to 512, the positions"):
+    with config.unlocked():
+      config.report.max_length = 600
+    train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
+  with pytest.raises(UserError, match="max_position_embeddings 512"):
+    report_tower.resolve(config, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -145,6 +145,35 @@ def test_loads_a_bert_checkpoint(tmp_path):
   assert tokenizer("Sinuses")["input_ids"] == [2, 5, 6, 3]
 
 
+def test_upper_case_of_a_bare_vocabulary_is_kept(tmp_path):
+  """As Bio_ClinicalBERT ships it: a cased vocabulary that does not say so."""
+  special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+  (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+  vocab = tmp_path / "vocab.txt"
+  vocab.write_text("\n".join([*special, "Sinus", "sinus", "ECG"]) + "\n")
+  tokenizer = reports.load_tokenizer(tmp_path)
+  assert tokenizer("Sinus sinus ECG")["input_ids"] == [2, 5, 6, 7, 3]
+  vocab.write_text("\n".join([*special, "sinus", "ecg"]) + "\n")
+  tokenizer = reports.load_tokenizer(tmp_path)
+  assert tokenizer("Sinus ECG")["input_ids"] == [2, 5, 6, 3]
+  (tmp_path / "tokenizer.json").write_text('{"version"')
+  with pytest.raises(UserError, match="cannot read the tokenizer in") as e:
+    reports.load_tokenizer(tmp_path)
+  assert "\n" not in str(e.value)
+
+
+def test_special_ids_anywhere(tmp_path):
+  """As in BERT's own vocabulary, whose special tokens are 0 and 100 to 103."""
+  words = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]"]
+  words += ["[SEP]", "[MASK]", "sinus"]
+  (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+  (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+  tokenizer = reports.load_tokenizer(tmp_path)
+  assert reports.vocabulary(tokenizer) == reports.Vocabulary(
+    105, 0, 100, 103, (0, 100, 101, 102, 103)
+  )
+
+
 def test_tokenize_pads_and_cuts():
   tokenizer = reports.train_tokenizer(["a b c"], 20)
   a, b = (tokenizer.convert_tokens_to_ids(x) for x in "ab")
