@@ -12,50 +12,49 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+NEVER = 1e9  # a logit of minus this has the probability 0
+
 
 @flax.struct.dataclass
-class Pairs:
-  """What the ECGs and the reports of a batch have to do with each other.
-
-  Attributes:
-    positive: bool (B, B), ECG i and report j belong together.
-    known: bool (B, B), whether that can be said: both records have a text.
-  """
-
-  positive: Array
-  known: Array
-
-  @property
-  def false_negatives(self) -> Float[Array, ""]:
-    """Matching pairs that the diagonal alone would have pushed apart."""
-    return jnp.sum(self.positive) - jnp.sum(jnp.diagonal(self.positive))
-
-
-def pair_up(
-  report: Int[Array, " batch"],
-  has_text: Bool[Array, " batch"],
-  tokens: Int[Array, "batch token"],
-) -> Pairs:
-  """Which ECG/report pairs of the batch are positives.
+class Texts:
+  """What tells which ECG/report pairs are positives, for each record.
 
   Records with the same report are positives of each other, and so are records
   of whose reports the same words are read: about 800,000 MIMIC-IV-ECG records
   share some 180,000 texts, so that treating them as negatives would push
   matching pairs apart. Records without text match nobody, not even themselves.
 
-  Args:
-    report: number of the report; equal numbers are equal reports.
-    has_text: False for reports that say nothing.
-    tokens: what is read of each report, which may be a part of it.
+  Attributes:
+    report: int32 (B,), number of the report; equal ones are equal reports.
+    words: uint32 (B, 2), `fingerprint` of what is read of it.
+    has_text: bool (B,), False for reports that say nothing.
   """
-  words = _fingerprint(tokens)
-  same = report[:, None] == report[None, :]
-  same |= jnp.all(words[:, None] == words[None, :], axis=-1)
-  known = has_text[:, None] & has_text[None, :]
-  return Pairs(same & known, known)
+
+  report: Array
+  words: Array
+  has_text: Array
 
 
-def _fingerprint(
+def match(a: Texts, b: Texts) -> tuple[Array, Array]:
+  """Compares the records of `a` with those of `b`.
+
+  Returns:
+    Two bool (A, B): which pairs are positives, and for which pairs that can be
+    said, as both records have a text.
+  """
+  same = a.report[:, None] == b.report[None, :]
+  same |= jnp.all(a.words[:, None] == b.words[None, :], axis=-1)
+  known = a.has_text[:, None] & b.has_text[None, :]
+  return same & known, known
+
+
+def false_negatives(texts: Texts) -> Int[Array, ""]:
+  """Matching pairs that the diagonal alone would have pushed apart."""
+  positive, _ = match(texts, texts)
+  return jnp.sum(positive) - jnp.sum(texts.has_text)
+
+
+def fingerprint(
   tokens: Int[Array, "batch token"],
 ) -> UInt32[Array, "batch two"]:
   """64 bits that are the same for the same tokens in the same places.
@@ -81,7 +80,7 @@ def normalise(z: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
 def sigmoid_alignment(
   z_ecg: Float[Array, "batch width"],
   z_report: Float[Array, "batch width"],
-  pairs: Pairs,
+  texts: Texts,
   log_scale: Float[Array, ""],
   bias: Float[Array, ""],
 ) -> Float[Array, ""]:
@@ -98,22 +97,23 @@ def sigmoid_alignment(
     preferred_element_type=jnp.float32,
   )
   logits = jnp.exp(log_scale) * cosine + bias
-  sign = jnp.where(pairs.positive, 1.0, -1.0)
-  log_p = jnp.where(pairs.known, jax.nn.log_sigmoid(sign * logits), 0.0)
-  return -jnp.sum(log_p) / jnp.maximum(jnp.sum(jnp.diagonal(pairs.known)), 1)
+  positive, known = match(texts, texts)
+  sign = jnp.where(positive, 1.0, -1.0)
+  log_p = jnp.where(known, jax.nn.log_sigmoid(sign * logits), 0.0)
+  return -jnp.sum(log_p) / jnp.maximum(jnp.sum(texts.has_text), 1)
 
 
 def infonce_alignment(
   z_ecg: Float[Array, "batch width"],
   z_report: Float[Array, "batch width"],
-  pairs: Pairs,
+  texts: Texts,
   log_scale: Float[Array, ""],
 ) -> Float[Array, ""]:
   """Symmetric InfoNCE (CLIP) whose target mass is shared among the positives.
 
   The mean of both directions' cross-entropies, over the records that have a
-  text. exp(log_scale) is the inverse
-  temperature, clamped at 100 as in CLIP (Radford et al. 2021, section 2.5).
+  text. exp(log_scale) is the inverse temperature, clamped at 100 as in CLIP
+  (Radford et al. 2021, section 2.5).
   """
   cosine = jnp.einsum(
     "id,jd->ij",
@@ -122,15 +122,16 @@ def infonce_alignment(
     preferred_element_type=jnp.float32,
   )
   logits = jnp.minimum(jnp.exp(log_scale), 100.0) * cosine
-  logits = jnp.where(pairs.known, logits, -1e9)  # exp: exactly 0
-  positive = pairs.positive.astype(jnp.float32)
+  positive, known = match(texts, texts)
+  logits = jnp.where(known, logits, -NEVER)
+  positive = positive.astype(jnp.float32)
 
   def direction(logits, positive):
     count = jnp.maximum(jnp.sum(positive, axis=1, keepdims=True), 1.0)
     return -jnp.sum(positive / count * jax.nn.log_softmax(logits, 1))
 
   both = direction(logits, positive) + direction(logits.T, positive.T)
-  return both / 2 / jnp.maximum(jnp.sum(jnp.diagonal(pairs.known)), 1)
+  return both / 2 / jnp.maximum(jnp.sum(texts.has_text), 1)
 
 
 def cross_correlation(

@@ -244,8 +244,11 @@ def loss_terms(
   terms, facts = {}, {}
   if model.use_report:
     has_text = batch["has_text"]
-    pairs = losses.pair_up(batch["report"], has_text, words.original)
-    facts["false_negatives_avoided"] = pairs.false_negatives.astype(jnp.float32)
+    texts = losses.Texts(
+      batch["report"], losses.fingerprint(words.original), has_text
+    )
+    count = losses.false_negatives(texts)
+    facts["false_negatives_avoided"] = count.astype(jnp.float32)
     padding = words.tokens == model.vocabulary.pad_id
     facts["padding"] = jnp.mean(padding.astype(jnp.float32))
   if model.reconstruct:
@@ -256,7 +259,7 @@ def loss_terms(
       out.word_logits, words.target, words.weight
     )
   if weights.align:
-    both = (out.ecg.shared, out.report.shared, pairs, out.log_scale)
+    both = (out.ecg.shared, out.report.shared, texts, out.log_scale)
     if weights.alignment == "sigmoid":
       terms["align"] = losses.sigmoid_alignment(*both, out.bias)
     else:

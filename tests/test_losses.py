@@ -17,13 +17,14 @@ def pair():
   return z_ecg, z_report, report
 
 
-def pairs_of(report, has_text=None):
-  """Pairs of reports that are told apart by their numbers alone."""
+def texts_of(report, has_text=None):
+  """Reports that are told apart by their numbers alone."""
   report = jnp.asarray(report, jnp.int32)
   if has_text is None:
     has_text = np.ones(len(report), bool)
   tokens = jnp.arange(len(report) * 4, dtype=jnp.int32).reshape(-1, 4)
-  return losses.pair_up(report, jnp.asarray(has_text), tokens)
+  words = losses.fingerprint(tokens)
+  return losses.Texts(report, words, jnp.asarray(has_text))
 
 
 def unit(z):
@@ -38,9 +39,9 @@ def test_sigmoid_equals_double_loop(pair):
       y = 1.0 if report[i] == report[j] else -1.0
       logit = 7.0 * unit(z_ecg)[i] @ unit(z_report)[j] - 3.0
       total += np.log1p(np.exp(-y * logit))
-  pairs = pairs_of(report)
+  texts = texts_of(report)
   value = losses.sigmoid_alignment(
-    z_ecg, z_report, pairs, jnp.log(7.0), jnp.float32(-3.0)
+    z_ecg, z_report, texts, jnp.log(7.0), jnp.float32(-3.0)
   )
   np.testing.assert_allclose(value, total / 10, rtol=1e-5)
 
@@ -54,15 +55,15 @@ def test_infonce_equals_double_loop(pair):
       log_z = np.log(np.sum(np.exp(logit)))
       same = [j for j in range(10) if report[i] == report[j]]
       total -= np.mean([logit[j] - log_z for j in same]) / 10
-  pairs = pairs_of(report)
-  value = losses.infonce_alignment(z_ecg, z_report, pairs, jnp.log(9.0))
+  texts = texts_of(report)
+  value = losses.infonce_alignment(z_ecg, z_report, texts, jnp.log(9.0))
   np.testing.assert_allclose(value, total / 2, rtol=1e-5)
 
 
 def test_infonce_temperature_is_clamped(pair):
   z_ecg, z_report, report = pair
-  pairs = pairs_of(report)
-  args = (z_ecg, z_report, pairs)
+  texts = texts_of(report)
+  args = (z_ecg, z_report, texts)
   at_limit = losses.infonce_alignment(*args, jnp.log(100.0))
   beyond = losses.infonce_alignment(*args, jnp.log(1000.0))
   np.testing.assert_allclose(beyond, at_limit, rtol=1e-6)
@@ -73,14 +74,14 @@ def test_duplicate_reports_are_positives(name):
   # Records 0 and 1 share a report: the optimum has both copies aligned, which a
   # loss with the diagonal alone as positives would punish.
   z = jnp.asarray(np.eye(3, 4, dtype=np.float32)[[0, 0, 1, 2]])
-  shared = pairs_of([7, 7, 8, 9])
-  diagonal = pairs_of([7, 6, 8, 9])
+  shared = texts_of([7, 7, 8, 9])
+  diagonal = texts_of([7, 6, 8, 9])
 
-  def loss(z, pairs):
+  def loss(z, texts):
     if name == "infonce":
-      return losses.infonce_alignment(z, z, pairs, jnp.log(20.0))
+      return losses.infonce_alignment(z, z, texts, jnp.log(20.0))
     scale, bias = jnp.log(20.0), jnp.float32(-10.0)
-    return losses.sigmoid_alignment(z, z, pairs, scale, bias)
+    return losses.sigmoid_alignment(z, z, texts, scale, bias)
 
   # Telling the two copies apart, in both modalities, is what the diagonal
   # wants and what shared positives forbid.
@@ -96,20 +97,20 @@ def test_optimum_of_a_batch_with_every_report_twice(name):
   rng = np.random.default_rng(0)
   start = jnp.asarray(rng.normal(size=(2, 8, 16)), jnp.float32)
 
-  def loss(parameters, pairs):
+  def loss(parameters, texts):
     z, bias = parameters
     if name == "infonce":
-      return losses.infonce_alignment(*z, pairs, jnp.log(20.0))
-    return losses.sigmoid_alignment(*z, pairs, jnp.log(20.0), bias)
+      return losses.infonce_alignment(*z, texts, jnp.log(20.0))
+    return losses.sigmoid_alignment(*z, texts, jnp.log(20.0), bias)
 
-  def trained(pairs):
+  def trained(texts):
     """Cosines of all ECGs and reports at the end."""
     optimizer = optax.adam(0.03)
     parameters = start, jnp.float32(-10.0)
 
     def step(carry, _):
       parameters, state = carry
-      gradient = jax.grad(loss)(parameters, pairs)
+      gradient = jax.grad(loss)(parameters, texts)
       updates, state = optimizer.update(gradient, state)
       return (optax.apply_updates(parameters, updates), state), None
 
@@ -119,7 +120,7 @@ def test_optimum_of_a_batch_with_every_report_twice(name):
 
   copy = np.roll(np.eye(8, dtype=bool), 4, axis=1)
   others = ~copy & ~np.eye(8, dtype=bool)
-  shared, plain = trained(pairs_of(report)), trained(pairs_of(np.arange(8)))
+  shared, plain = trained(texts_of(report)), trained(texts_of(np.arange(8)))
   for cosine in (shared, plain):
     assert np.diag(cosine).min() > cosine[others].max() + 0.3
   np.testing.assert_allclose(shared[copy], np.diag(shared), atol=0.05)
@@ -134,20 +135,21 @@ def test_pairs_by_report_and_by_words():
   )
   report = jnp.asarray([0, 1, 2, 1, 3, 3], jnp.int32)
   has_text = jnp.asarray([True, True, True, True, False, False])
-  pairs = losses.pair_up(report, has_text, tokens)
+  texts = losses.Texts(report, losses.fingerprint(tokens), has_text)
+  positive, known = losses.match(texts, texts)
   expected = np.eye(6, dtype=bool)
   expected[0, 2] = expected[2, 0] = True  # the same words, in this order
   expected[1, 3] = expected[3, 1] = True  # parts of the same report
   expected[4, 4] = expected[5, 5] = False  # empty
-  np.testing.assert_array_equal(pairs.positive, expected)
-  assert pairs.false_negatives == 4
-  np.testing.assert_array_equal(pairs.known, np.outer(has_text, has_text))
+  np.testing.assert_array_equal(positive, expected)
+  assert losses.false_negatives(texts) == 4
+  np.testing.assert_array_equal(known, np.outer(has_text, has_text))
 
 
 def test_fingerprints_of_different_tokens_differ():
   rng = np.random.default_rng(0)
   tokens = np.unique(rng.integers(0, 4, (3000, 6)), axis=0).astype(np.int32)
-  marks = np.asarray(losses._fingerprint(jnp.asarray(tokens)))
+  marks = np.asarray(losses.fingerprint(jnp.asarray(tokens)))
   assert len(np.unique(marks, axis=0)) == len(tokens) > 2000
   for half in marks.T:  # each is good by itself
     assert len(np.unique(half)) == len(tokens)
@@ -158,23 +160,23 @@ def test_records_without_text_are_left_out_of_alignment(name, pair):
   z_ecg, z_report, report = pair
   has_text = np.arange(10) % 3 > 0
 
-  def loss(z_ecg, z_report, pairs):
-    args = z_ecg, z_report, pairs, jnp.log(7.0)
+  def loss(z_ecg, z_report, texts):
+    args = z_ecg, z_report, texts, jnp.log(7.0)
     if name == "infonce":
       return losses.infonce_alignment(*args)
     return losses.sigmoid_alignment(*args, jnp.float32(-3.0))
 
   value, gradient = jax.value_and_grad(loss)(
-    z_ecg, z_report, pairs_of(report, has_text)
+    z_ecg, z_report, texts_of(report, has_text)
   )
   without = loss(
-    z_ecg[has_text], z_report[has_text], pairs_of(report[has_text])
+    z_ecg[has_text], z_report[has_text], texts_of(report[has_text])
   )
   np.testing.assert_allclose(value, without, rtol=1e-6)
   assert not np.asarray(gradient)[~has_text].any()
   assert np.asarray(gradient)[has_text].all()
   nobody = jax.value_and_grad(loss)(
-    z_ecg, z_report, pairs_of(report, has_text & False)
+    z_ecg, z_report, texts_of(report, has_text & False)
   )
   assert nobody[0] == 0 and not np.asarray(nobody[1]).any()
 
