@@ -77,6 +77,11 @@ def normalise(z: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
   return z * jax.lax.rsqrt(jnp.sum(z * z, axis=-1, keepdims=True) + 1e-12)
 
 
+def inverse_temperature(log_scale: Float[Array, ""]) -> Float[Array, ""]:
+  """exp(log_scale), clamped at 100 as in CLIP (Radford et al. 2021, 2.5)."""
+  return jnp.minimum(jnp.exp(log_scale), 100.0)
+
+
 def sigmoid_alignment(
   z_ecg: Float[Array, "batch width"],
   z_report: Float[Array, "batch width"],
@@ -112,8 +117,7 @@ def infonce_alignment(
   """Symmetric InfoNCE (CLIP) whose target mass is shared among the positives.
 
   The mean of both directions' cross-entropies, over the records that have a
-  text. exp(log_scale) is the inverse temperature, clamped at 100 as in CLIP
-  (Radford et al. 2021, section 2.5).
+  text, at `inverse_temperature`.
   """
   cosine = jnp.einsum(
     "id,jd->ij",
@@ -121,7 +125,7 @@ def infonce_alignment(
     normalise(z_report),
     preferred_element_type=jnp.float32,
   )
-  logits = jnp.minimum(jnp.exp(log_scale), 100.0) * cosine
+  logits = inverse_temperature(log_scale) * cosine
   positive, known = match(texts, texts)
   logits = jnp.where(known, logits, -NEVER)
   positive = positive.astype(jnp.float32)

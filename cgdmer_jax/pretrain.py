@@ -73,7 +73,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
   logging.info("%d records, %s", len(source), dict(mesh.shape))
   _log_sizes(state, model)
   step_fn = jax.jit(
-    train_step.make_train_step(model, config, optimizer),
+    train_step.make_train_step(model, config, optimizer, mesh),
     donate_argnums=0,
     out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), None),
   )
@@ -254,7 +254,7 @@ def _validator(model, config, source, index, report_rows, mesh):
   @jax.jit
   def terms(params, batch, number):
     key = train_step.step_key(config.seed, number)
-    return train_step.loss_terms(model, config, params, batch, key)
+    return train_step.loss_terms(model, config, params, batch, key, mesh)
 
   def validate(params) -> dict[str, float]:
     values = []

@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from cgdmer_jax import losses, masking, optim, sharding
+from cgdmer_jax import losses, masking, optim, ring, sharding
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.errors import UserError
@@ -232,12 +232,15 @@ def loss_terms(
   params,
   batch: Batch,
   key: Key[Array, ""],
+  mesh: jax.sharding.Mesh | None = None,
 ) -> dict[str, Array]:
   """The terms of the objective, unweighted, and "loss", their weighted sum.
 
-  With a report tower also "false_negatives_avoided", the matching pairs of the
-  batch besides those of a record with itself, and "padding", the share of
-  padding in what the report tower reads.
+  `mesh` is needed for `config.loss.ring` only.
+
+  With a report tower also "padding", the share of padding in what it reads;
+  with alignment "false_negatives_avoided", the matching pairs of the batch
+  besides those of a record with itself.
   """
   out, words, patches, hidden = forward(model, config, params, batch, key)
   weights = config.loss
@@ -247,8 +250,6 @@ def loss_terms(
     texts = losses.Texts(
       batch["report"], losses.fingerprint(words.original), has_text
     )
-    count = losses.false_negatives(texts)
-    facts["false_negatives_avoided"] = count.astype(jnp.float32)
     padding = words.tokens == model.vocabulary.pad_id
     facts["padding"] = jnp.mean(padding.astype(jnp.float32))
   if model.reconstruct:
@@ -260,10 +261,17 @@ def loss_terms(
     )
   if weights.align:
     both = (out.ecg.shared, out.report.shared, texts, out.log_scale)
-    if weights.alignment == "sigmoid":
+    if weights.ring:
+      terms["align"], count = ring.alignment(
+        weights.alignment, *both, out.bias, mesh
+      )
+    elif weights.alignment == "sigmoid":
       terms["align"] = losses.sigmoid_alignment(*both, out.bias)
+      count = losses.false_negatives(texts)
     else:
       terms["align"] = losses.infonce_alignment(*both)
+      count = losses.false_negatives(texts)
+    facts["false_negatives_avoided"] = count.astype(jnp.float32)
   if weights.disentangle:
     between = losses.cross_correlation
     total = between(out.ecg.shared, out.ecg.specific)
@@ -284,6 +292,7 @@ def make_train_step(
   model: cgdmer.CGDMER,
   config: ConfigDict,
   optimizer: optax.GradientTransformation,
+  mesh: jax.sharding.Mesh,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
   """Returns `train_step(state, batch) -> (state, metrics)`, to be jitted.
 
@@ -296,7 +305,7 @@ def make_train_step(
     def loss_fn(trained):
       key = step_key(config.seed, state.step)
       params = optim.merge(trained, frozen)
-      terms = loss_terms(model, config, params, batch, key)
+      terms = loss_terms(model, config, params, batch, key, mesh)
       return terms["loss"], terms
 
     gradient, terms = jax.grad(loss_fn, has_aux=True)(trained)

@@ -89,6 +89,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.loss = dict(
     ecg=0.5, mlm=0.3, align=1.0, disentangle=0.01, alignment="infonce"
   )
+  c.loss.ring = False  # alignment block by block, for batches of thousands
   c.optim = dict(
     lr=5e-3,
     muon_lr=8e-3,

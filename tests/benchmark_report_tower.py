@@ -59,7 +59,7 @@ def time_steps(name):
     "lead_valid": np.ones((BATCH, 12), bool),
   }
   step = jax.jit(
-    train_step.make_train_step(model, c, optimizer), donate_argnums=0
+    train_step.make_train_step(model, c, optimizer, mesh), donate_argnums=0
   )
   with tempfile.TemporaryDirectory() as folder:
     source = types.SimpleNamespace(path=epath.Path(folder), split="train")

@@ -57,7 +57,7 @@ def run_jax(geometry):
   optimizer = optim.make_optimizer(c, 1000)
   state, _ = train_step.create_state(model, c, optimizer, 1000, mesh)
   step_fn = jax.jit(
-    train_step.make_train_step(model, c, optimizer), donate_argnums=0
+    train_step.make_train_step(model, c, optimizer, mesh), donate_argnums=0
   )
   rng = np.random.default_rng(0)
   size = c.train.batch_size

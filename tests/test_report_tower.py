@@ -80,7 +80,7 @@ def test_exactly_the_named_layers_train(train):
     model, config, optimizer, small.NUM_SAMPLES, mesh
   )
   before = named(state.params)
-  step = jax.jit(train_step.make_train_step(model, config, optimizer))
+  step = jax.jit(train_step.make_train_step(model, config, optimizer, mesh))
   after, metrics = step(state, sharding.put_batch(small.batch(), mesh))
   after = after.replace(opt_state=jax.device_get(after.opt_state))
   assert metrics["false_negatives_avoided"] == 2  # records 0 and 1

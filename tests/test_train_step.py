@@ -81,7 +81,7 @@ def run_steps(config, shape, steps):
     model, config, optimizer, small.NUM_SAMPLES, mesh
   )
   step = jax.jit(
-    train_step.make_train_step(model, config, optimizer),
+    train_step.make_train_step(model, config, optimizer, mesh),
     donate_argnums=0,
     out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), None),
   )
