@@ -256,6 +256,8 @@ def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     staging.mkdir(exist_ok=True)
     for remains in staging.glob("*/*/incomplete.*"):  # of TFDS
       shutil.rmtree(remains)
+    for partial in staging.glob("*/*/shards_*/*.partial"):
+      partial.unlink()
     try:
       yield staging
     except BaseException:

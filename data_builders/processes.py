@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -23,7 +24,7 @@ def run(
 
   One worker is this process. Otherwise processes are spawned, not forked, since
   this one may have threads; so `function` must be picklable. They end with this
-  process, however it ends.
+  process, however it ends, and at once when it is interrupted.
 
   Args:
     function: may raise; the exception is raised here.
@@ -37,10 +38,13 @@ def run(
   if num_workers <= 1:
     yield from map(function, arguments)
     return
+  context = multiprocessing.get_context("spawn")
+  watched, held = context.Pipe(duplex=False)
   executor = concurrent.futures.ProcessPoolExecutor(
     num_workers,
-    mp_context=multiprocessing.get_context("spawn"),
+    mp_context=context,
     initializer=_start,
+    initargs=(watched,),
   )
   try:
     yield from executor.map(function, arguments)
@@ -49,16 +53,26 @@ def run(
       f"one of {num_workers} building processes died, perhaps for lack of"
       " memory; try fewer with --num_workers"
     ) from None
+  except KeyboardInterrupt:
+    executor.shutdown(wait=False, cancel_futures=True)
+    held.close()  # ends the workers in the middle of what they do
+    raise
   finally:
     executor.shutdown(cancel_futures=True)
+    held.close()
+    watched.close()
 
 
-def _start() -> None:
-  """Lets the parent alone decide when this process ends."""
+def _start(watched: multiprocessing.connection.Connection) -> None:
+  """Lets the parent alone decide when this process ends.
+
+  Args:
+    watched: a pipe whose other end the parent, and nobody else, holds open.
+  """
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
 
   def end_with_parent() -> None:  # or it would wait for tasks for ever
-    multiprocessing.parent_process().join()
+    watched.poll(None)  # until the other end is closed
     os._exit(1)
 
   threading.Thread(target=end_with_parent, daemon=True).start()

@@ -3,14 +3,15 @@
 A job describes one record. Which jobs make up which shard is settled before
 anything is read, so shards can be written by any number of processes or
 machines, in any order, with the same bytes. A finished shard has a note beside
-it: what is in it, and a fingerprint of its jobs. A build that was stopped goes
-on with the shards that have none.
+it: what is in it, and a fingerprint of all that its bytes depend on. A build
+that was stopped goes on with the shards that have none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -27,6 +28,8 @@ from tensorflow_datasets.core import example_serializer
 
 from cgdmer_jax.errors import UserError
 from data_builders import rejects
+
+_FORMAT = "1"  # raise it when the same jobs give other bytes than before
 
 SHARD_BYTES = 64 << 20  # of signals; what a killed process loses at most
 
@@ -121,10 +124,11 @@ class Writer:
     Raises:
       UserError: the disk is full or cannot be written.
     """
-    fingerprint = _fingerprint(shard.jobs)
+    fingerprint = self._fingerprint(shard.jobs)
     if _is_finished(shard, fingerprint):
       return dataclasses.replace(read_outcome(shard), resumed=True)
-    shard.path.parent.mkdir(parents=True, exist_ok=True)
+    with _explained():
+      shard.path.parent.mkdir(parents=True, exist_ok=True)
     # Unique among machines, too: Beam may give a shard to two of them.
     unique = uuid.uuid4().hex
     partial = shard.path.with_name(f"{shard.path.name}.{unique}.partial")
@@ -132,16 +136,29 @@ class Writer:
       outcome = self._write(partial, shard.jobs)
       with _explained():
         size = partial.stat().st_size
+        _to_disk(partial)
         partial.rename(shard.path)
         note = dataclasses.asdict(outcome) | {
           "fingerprint": fingerprint,
           "size": size,
         }
         partial.write_text(json.dumps(note), encoding="utf-8")
+        _to_disk(partial)
         partial.rename(shard.note)
     finally:
       partial.unlink(missing_ok=True)
     return outcome
+
+  def _fingerprint(self, jobs: Sequence[Any]) -> str:
+    """Changes with whatever the bytes of a shard depend on."""
+    content = {
+      "format": [_FORMAT, _ARRAY_RECORD],
+      "features": self.features.to_json(),
+      "make": self.make,
+      "jobs": list(jobs),
+    }
+    text = json.dumps(content, default=_plain, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
   def _write(self, path: pathlib.Path, jobs: Sequence[Any]) -> Outcome:
     serializer = example_serializer.ExampleSerializer(
@@ -165,10 +182,17 @@ class Writer:
     return Outcome(num_examples, num_bytes, tuple(rejected))
 
 
+def _to_disk(path: pathlib.Path) -> None:
+  """Returns when the file would survive the machine."""
+  with path.open("rb") as file:
+    os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def _array_record(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
   """Opens a file; gives the function that appends a record to it."""
-  writer = array_record_module.ArrayRecordWriter(str(path), _ARRAY_RECORD)
+  with _explained():
+    writer = array_record_module.ArrayRecordWriter(str(path), _ARRAY_RECORD)
 
   def write(record: bytes) -> None:
     with _explained():
@@ -196,13 +220,12 @@ def _explained() -> Iterator[None]:
     ) from e
 
 
-def _fingerprint(jobs: Sequence[Any]) -> str:
-  text = json.dumps(list(jobs), default=_plain, ensure_ascii=False)
-  return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def _plain(value: Any) -> Any:
-  """A value of a job in terms of JSON."""
+  """A value of a job, or a function with its settings, in terms of JSON."""
+  if isinstance(value, functools.partial):
+    return [value.func, value.args, value.keywords]
+  if callable(value) and hasattr(value, "__qualname__"):
+    return f"{value.__module__}.{value.__qualname__}"
   if isinstance(value, np.ndarray):
     return value.tolist()
   if isinstance(value, os.PathLike):
@@ -224,9 +247,9 @@ def _is_finished(shard: Shard, fingerprint: str) -> bool:
   """Whether an earlier build wrote these jobs, and would write the same now."""
   try:
     note = json.loads(shard.note.read_text(encoding="utf-8"))
+    expected = note["fingerprint"], note["size"]
+    reasons = {r["reason"] for r in note["rejected"]}
     size = shard.path.stat().st_size
-  except (OSError, ValueError):
+  except (OSError, ValueError, KeyError, TypeError):
     return False
-  return (note["fingerprint"], note["size"]) == (fingerprint, size) and not any(
-    r["reason"] in _MENDABLE for r in note["rejected"]
-  )
+  return expected == (fingerprint, size) and not reasons & _MENDABLE

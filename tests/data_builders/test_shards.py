@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -14,13 +15,19 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from cgdmer_jax.errors import UserError
 from data_builders import processes, records, rejects, schema, shards
+from tests.data_builders import calls
 
 ROOT = shards.__file__.rsplit(os.sep, 2)[0]
 LABELS = {"sex": ("female", "male")}
 
 
+BROKEN = {}  # records whose files are damaged, and what is said of them
+
+
 def make(job, bad=()):
   """A record of noise; every field is a function of the job."""
+  if job.id in BROKEN:
+    return rejects.Rejection(job.id, BROKEN[job.id], "by the test")
   if job.id in bad:
     return rejects.Rejection(job.id, bad[job.id], "by the test")
   rng = np.random.default_rng(int(job.id))
@@ -144,13 +151,49 @@ def test_anything_else_is_written_anew(tmp_path, spoil):
   assert shard.path.read_bytes() == other.path.read_bytes()
 
 
+def make_otherwise(job):
+  return make(job)
+
+
+@pytest.mark.parametrize(
+  "other",
+  [
+    writer(record9="no_signal"),
+    shards.Writer(make_otherwise, schema.features(50, LABELS)),
+    shards.Writer(make, schema.features(50, {"sex": ("male", "female")})),
+  ],
+)
+def test_other_settings_write_anew(tmp_path, other):
+  shard = shards.Shard(tmp_path / "shard", jobs_of(5))
+  writer()(shard)
+  assert not other(shard).resumed
+  assert other(shard).resumed
+
+
+def test_odd_notes_are_no_notes(tmp_path):
+  shard = shards.Shard(tmp_path / "shard", jobs_of(5))
+  for text in ("{}", "[]", "null", '{"fingerprint": 1, "size": 2}'):
+    shard.note.write_text(text)
+    assert not writer()(shard).resumed
+
+
 @pytest.mark.parametrize(
   "reason", ["missing_file", "unreadable", "truncated", "corrupt"]
 )
-def test_records_that_were_mended_come_in(tmp_path, reason):
+def test_records_that_were_mended_come_in(tmp_path, reason, monkeypatch):
   shard = shards.Shard(tmp_path / "shard", jobs_of(5))
-  writer(record1=reason)(shard)
+  monkeypatch.setitem(BROKEN, "1", reason)
+  assert writer()(shard).num_examples == 4
+  monkeypatch.delitem(BROKEN, "1")
   assert writer()(shard).num_examples == 5
+
+
+def test_other_rejections_are_final(tmp_path, monkeypatch):
+  shard = shards.Shard(tmp_path / "shard", jobs_of(5))
+  monkeypatch.setitem(BROKEN, "1", "no_signal")
+  writer()(shard)
+  monkeypatch.delitem(BROKEN, "1")
+  assert writer()(shard).num_examples == 4
 
 
 def test_exception_leaves_nothing(tmp_path):
@@ -184,48 +227,48 @@ except test_shards.UserError as e:
   assert list(tmp_path.iterdir()) == []
 
 
-def double(x):
-  if x < 0:
-    raise UserError("negative")
-  return 2 * x
-
-
-def die(x):
-  if x == 3:
-    os._exit(1)
-  return x
-
-
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_processes_keep_the_order(num_workers):
-  assert list(processes.run(double, range(50), num_workers)) == [
+  assert list(processes.run(calls.double, range(50), num_workers)) == [
     2 * x for x in range(50)
   ]
   with pytest.raises(UserError, match="negative"):
-    list(processes.run(double, [1, 2, -1], num_workers))
+    list(processes.run(calls.double, [1, 2, -1], num_workers))
 
 
 def test_death_of_a_process():
   with pytest.raises(UserError, match="--num_workers"):
-    list(processes.run(die, range(8), 2))
+    list(processes.run(calls.die, range(8), 2))
 
 
-def test_workers_end_with_a_killed_parent():
+@pytest.mark.parametrize(
+  "signals",
+  [(signal.SIGKILL,), (signal.SIGTERM,), (signal.SIGINT,)]
+  + [(signal.SIGINT, signal.SIGINT)],
+)
+def test_workers_end_with_their_parent(signals):
   code = """
-import itertools, multiprocessing, time
+import multiprocessing, time
 from data_builders import processes
 if __name__ == "__main__":
-  for _ in processes.run(time.sleep, [0.01] * 10_000, 2):
+  for _ in processes.run(time.sleep, [0.01, 0.01, *[60] * 100], 2):
     print(*[p.pid for p in multiprocessing.active_children()], flush=True)
 """
   process = subprocess.Popen(
-    [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
   )
   workers = process.stdout.readline().split()
-  process.kill()
-  process.communicate()
+  for number in signals:
+    process.send_signal(number)
+    time.sleep(0.05)
+  process.communicate(timeout=20)  # the tasks would take minutes
+  assert process.returncode
   assert len(workers) == 2
-  deadline = time.monotonic() + 30
+  deadline = time.monotonic() + 20
   while any(os.path.exists(f"/proc/{pid}") for pid in workers):
     assert time.monotonic() < deadline
     time.sleep(0.02)
