@@ -9,10 +9,9 @@ written; what follows it (projection, shared and specific encoder) is ours.
 
 from __future__ import annotations
 
-import sys
-
 from absl import app, flags, logging
 
+from cgdmer_jax import command
 from cgdmer_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -53,32 +52,17 @@ def export(checkpoint: str, output: str) -> None:
   )
 
 
-def _stop(error: Exception) -> None:
-  """Ends with one line and status 2: the user made a mistake."""
-  print(f"error: {error}", file=sys.stderr)
-  sys.exit(2)
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parses the command line."""
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    message = str(error).strip().splitlines()[-1].strip()
-    _stop(UserError(f"{message} See --help."))
-
-
 def main(argv: list[str]) -> None:
   """Exports what the flags say."""
   if len(argv) > 1:
-    _stop(UserError(f"unexpected argument {argv[1]!r}; see --help"))
+    command.stop(f"unexpected argument {argv[1]!r}; see --help")
   logging.set_verbosity(logging.WARNING)
   try:
     export(_CHECKPOINT.value, _OUTPUT.value)
   except UserError as error:
-    _stop(error)
+    command.stop(error)
   print(f"report encoder: {_OUTPUT.value}")
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=command.parse_flags)

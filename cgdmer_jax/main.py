@@ -12,7 +12,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cgdmer_jax import paths
+from cgdmer_jax import command, paths
 from cgdmer_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -43,25 +43,22 @@ def use_huge_pages() -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """Parses the command line; a mistake ends with one line and status 2."""
+  """Parses the command line, and reads the configuration."""
+  rest = command.parse_flags(argv)
+  if _CONFIG.value is None:
+    command.stop("--config=configs/pretrain.py (or another) is needed")
   try:
-    rest = flags.FLAGS(argv)
-    if _CONFIG.value is not None:
-      _ = _CONFIG.value.task  # a file that could not be loaded shows only here
-    return rest
-  except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
-    message = str(error).strip().splitlines()[-1].strip()
-    print(f"error: {message}; see --help", file=sys.stderr)
-    sys.exit(2)
+    _ = _CONFIG.value.task  # a file that could not be loaded shows only here
+  except (AttributeError, OSError, ValueError) as error:
+    command.stop_parsing(error)
+  return rest
 
 
 def main(argv: list[str]) -> None:
   """Runs `config.task`; a user's mistake ends with one line and status 2."""
   if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; see --help")
+    command.stop(f"unexpected argument {argv[1]!r}; see --help")
   config = _CONFIG.value
-  if config is None:
-    raise app.UsageError("--config=configs/pretrain.py (or another) is needed")
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_worth_reading)
   # Imported here: --help and a wrong flag need not wait for JAX.
@@ -75,8 +72,7 @@ def main(argv: list[str]) -> None:
   try:
     tasks[config.task](config, workdir, data_dir)
   except (UserError, pretrain.Diverged) as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    command.stop(error)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the original files and the folder of the data set under the same paths.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from cgdmer_jax.errors import UserError
@@ -37,15 +38,26 @@ def run(
       "--beam_runner needs Apache Beam: pip install 'cgdmer-jax[beam]'"
     ) from None
   parsed = pipeline_options.PipelineOptions(list(options))
+  known = parsed.get_all_options(retain_unknown_options=False)
+  unknown = parsed.get_all_options(retain_unknown_options=True).keys() - known
+  if unknown:
+    raise UserError(f"--beam_options: Beam has no {', '.join(sorted(unknown))}")
   try:
     pipeline = beam.Pipeline(runner=runner, options=parsed)
   except (ValueError, ImportError) as e:
     raise UserError(f"--beam_runner={runner}: {e}") from e
-  with pipeline:
-    _ = (
-      pipeline
-      | "Shards" >> beam.Create(plan)
-      | "Spread" >> beam.Reshuffle()
-      | "Write" >> beam.Map(write)
-    )
+  _ = (
+    pipeline
+    | "Shards" >> beam.Create(plan)
+    | "Spread" >> beam.Reshuffle()
+    | "Write" >> beam.Map(write)
+  )
+  try:
+    pipeline.run().wait_until_finish()
+  except Exception as e:  # of any type: Beam packs those of workers anew
+    text = f"{type(e).__name__}: {e}"
+    told = re.search(r"UserError: (.+?)(?: \[while running|\n|$)", text)
+    if told is None:
+      raise
+    raise UserError(told[1]) from None
   yield from map(shards.read_outcome, plan)

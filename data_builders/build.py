@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from cgdmer_jax import paths
+from cgdmer_jax import command, paths
 from cgdmer_jax.errors import UserError
 from data_builders import downloads, records, rejects, schema
 
@@ -320,8 +320,7 @@ def main(argv: list[str]) -> None:
       overwrite=_OVERWRITE.value,
     )
   except UserError as e:
-    print(f"error: {e}", file=sys.stderr)
-    sys.exit(2)
+    command.stop(e)
   except KeyboardInterrupt:
     print(
       "interrupted: the same command goes on from the finished shards",
@@ -331,4 +330,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(main, flags_parser=command.parse_flags)

@@ -157,7 +157,10 @@ class Writer:
       "make": self.make,
       "jobs": list(jobs),
     }
-    text = json.dumps(content, default=_plain, ensure_ascii=False)
+    # The features come in another order in every process.
+    text = json.dumps(
+      content, default=_plain, ensure_ascii=False, sort_keys=True
+    )
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
   def _write(self, path: pathlib.Path, jobs: Sequence[Any]) -> Outcome:

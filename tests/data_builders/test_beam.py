@@ -63,6 +63,10 @@ def test_rejects_are_limited(corpus, tmp_path):
       "--beam_runner=WarpRunner: Unexpected pipeline",
     ),
     ({"beam_options": ["direct_num_workers=2"]}, "needs --beam_runner"),
+    (
+      {"beam_runner": "DirectRunner", "beam_options": ["direct_num_worker=2"]},
+      "Beam has no direct_num_worker",
+    ),
   ],
 )
 def test_user_mistakes(corpus, tmp_path, arguments, message):
@@ -74,6 +78,21 @@ def test_user_mistakes(corpus, tmp_path, arguments, message):
       max_rejected=0.1,
       **arguments,
     )
+
+
+def test_what_workers_tell_the_user(corpus, tmp_path, monkeypatch):
+  def full(*_):
+    raise UserError("cannot write the data set: the disk is full; make room")
+
+  monkeypatch.setattr(shards.Writer, "_write", full)
+  with pytest.raises(UserError, match="the disk is full; make room$") as error:
+    build.build(
+      "ptb_xl/100hz",
+      manual_dir=corpus,
+      data_dir=tmp_path,
+      beam_runner="DirectRunner",
+    )
+  assert "\n" not in str(error.value)
 
 
 def run(*flags, code="from data_builders import build"):

@@ -1,0 +1,35 @@
+"""What our commands have in common: a user's mistake ends with one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from absl import flags
+
+
+def stop(error: Exception | str) -> NoReturn:
+  """Ends the program with one line and status 2."""
+  print(f"error: {error}", file=sys.stderr)
+  sys.exit(2)
+
+
+def stop_parsing(error: Exception) -> NoReturn:
+  """Ends the program because its command line or configuration is wrong."""
+  message = str(error).strip().splitlines()[-1].strip().rstrip(".")
+  if "KeyError" in repr(error):  # that is how a field that is not there shows
+    field = message.strip("\"'")
+    message = f"the configuration has no field {field!r}"
+  stop(f"{message}; see --help")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the command line, for `app.run(main, flags_parser=parse_flags)`."""
+  try:
+    return flags.FLAGS(argv)
+  # The others come from configuration files, which are read here.
+  except (
+    *(AttributeError, KeyError, OSError, TypeError, ValueError),
+    flags.Error,
+  ) as error:
+    stop_parsing(error)
