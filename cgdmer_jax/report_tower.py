@@ -24,7 +24,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from cgdmer_jax import checkpoint, optim
+from cgdmer_jax import checkpoint, optim, train_step
 from cgdmer_jax.data import cache, report_table, reports
 from cgdmer_jax.data.index import RecordIndex
 from cgdmer_jax.data.report_table import ReportTable
@@ -38,8 +38,7 @@ _BATCH_TOKENS = 8192  # that a device reads at a time to fill the cache
 
 def is_pretrained(config: ConfigDict) -> bool:
   """Whether the run begins with the weights of `report.checkpoint`."""
-  has_tower = config.loss.align or config.loss.mlm
-  return bool(config.report.checkpoint and has_tower)
+  return bool(config.report.checkpoint) and train_step.reads_reports(config)
 
 
 def resolve(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
@@ -62,7 +61,7 @@ def resolve(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
   sizes = None
   if checkpoint.steps(workdir):
     saved = json.loads((workdir / "config.json").read_text())
-    if saved["report"]["checkpoint"] == name:
+    if saved.get("report", {}).get("checkpoint") == name:
       sizes = saved["model"]["report"]
   if sizes is None:
     bert = hf_bert.load_config(

@@ -77,7 +77,13 @@ def check_config(config: ConfigDict, num_samples: int) -> None:
       f"data.statements={tuple(config.data.statements)}; expected numbers of "
       "statements to draw, 0 for the whole report"
     )
-  _check_report_tower(config)
+  if reads_reports(config):
+    _check_report_tower(config)
+
+
+def reads_reports(config: ConfigDict) -> bool:
+  """Whether the recipe has a report tower."""
+  return bool(config.loss.align or config.loss.mlm)
 
 
 def _check_report_tower(config: ConfigDict) -> None:
@@ -149,7 +155,7 @@ def build_model(
     config=config.model,
     num_patches=num_samples // config.model.patch_length,
     vocabulary=vocabulary,
-    use_report=bool(loss.align or loss.mlm),
+    use_report=reads_reports(config),
     use_specific=config.model.specific,
     reconstruct=bool(loss.ecg),
     use_mlm=bool(loss.mlm),

@@ -321,6 +321,16 @@ def test_impossible_settings(changes, message):
   assert "\n" not in str(e.value)
 
 
+def test_recipes_without_reports_need_no_checkpoint(tmp_path):
+  config = pretrain_config.get_config("base,recipe=mae")
+  config = report_tower.resolve(config, tmp_path)  # nothing is downloaded
+  vocabulary = reports.Vocabulary(50, 0, 1, 4, (0, 1, 2, 3, 4))
+  model = train_step.build_model(config, 1000, vocabulary)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
+  assert "report_encoder" not in params
+  jax.eval_shape(optim.make_optimizer(config, 10).init, params)
+
+
 def test_the_base_configuration_is_whole(tmp_path):
   """Its losses in bf16, traced with a small report encoder for MedCPT."""
   config = pretrain_config.get_config("base")
