@@ -82,7 +82,8 @@ def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
         )
   elif path.exists() and path.read_text() != text:
     shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
-  _write_text(path, text)
+  if not path.exists() or path.read_text() != text:
+    _write_text(path, text)
 
 
 def _flat(tree, prefix="") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cgdmer_jax import command, paths
+from cgdmer_jax import command, distributed, paths
 from cgdmer_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -70,6 +70,7 @@ def main(argv: list[str]) -> None:
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.task}")
   data_dir = paths.data_dir(paths.DATA_DIR.value)
   try:
+    distributed.initialize()
     tasks[config.task](config, workdir, data_dir)
   except (UserError, pretrain.Diverged) as error:
     command.stop(error)

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import (
   checkpoint,
+  distributed,
   evaluate,
   experiment,
   figures,
@@ -60,9 +61,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
   train_step.check_config(config, source.num_samples)
   mesh = sharding.make_mesh(config.mesh)
   index = index_lib.load_index(source)
-  workdir.mkdir(parents=True, exist_ok=True)
-  experiment.write_config(workdir, config)
-  tokenizer = experiment.prepare_tokenizer(workdir, index.reports, config)
+  with distributed.first_process_first("prepare the workdir"):
+    workdir.mkdir(parents=True, exist_ok=True)
+    experiment.write_config(workdir, config)
+    tokenizer = experiment.prepare_tokenizer(workdir, index.reports, config)
   model = train_step.build_model(
     config, source.num_samples, reports.vocabulary(tokenizer)
   )

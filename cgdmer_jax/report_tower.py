@@ -24,7 +24,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from cgdmer_jax import checkpoint, optim, train_step
+from cgdmer_jax import checkpoint, distributed, optim, train_step
 from cgdmer_jax.data import cache, report_table, reports
 from cgdmer_jax.data.index import RecordIndex
 from cgdmer_jax.data.report_table import ReportTable
@@ -235,15 +235,11 @@ def frozen_states(
     digest.update(jax.tree_util.keystr(path).encode())
     digest.update(np.ascontiguousarray(x).tobytes())
   suffix = f".states-{digest.hexdigest()[:16]}.npy"
-  # One process fills a cache that they share; without one, each its own.
-  for turn in (True, False):
-    if turn == (jax.process_index() == 0):
+  with distributed.first_process_first(suffix):
+    states = _load(source, suffix, model.dtype)
+    if states is None:
+      _fill(model, params, table, source, suffix)
       states = _load(source, suffix, model.dtype)
-      if states is None:
-        _fill(model, params, table, source, suffix)
-        states = _load(source, suffix, model.dtype)
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices(f"{suffix} {turn}")
   return states
 
 
