@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import time
 from collections.abc import Iterator
 
 import jax
@@ -36,7 +38,8 @@ _TIMEOUT = flags.DEFINE_integer(
 def initialize() -> None:
   """Joins the processes that the flags name; does nothing without flags.
 
-  To be called before JAX is used. CPU processes talk through gloo.
+  To be called before JAX is used. CPU processes talk through gloo. A process 0
+  that waits for the others in vain is aborted by JAX, with a message of its own.
 
   Raises:
     UserError: flags that do not go together, or not all processes came in time.
@@ -55,6 +58,8 @@ def initialize() -> None:
       f"--process_id={_PROCESS_ID.value} of --num_processes="
       f"{_NUM_PROCESSES.value}; they are counted from 0"
     )
+  if explicit and _PROCESS_ID.value:
+    _wait_for(_COORDINATOR.value, _TIMEOUT.value)
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   try:
     jax.distributed.initialize(*flagged, initialization_timeout=_TIMEOUT.value)
@@ -65,6 +70,31 @@ def initialize() -> None:
       " are all of them running, with the same --coordinator, and is its port "
       "open?"
     ) from e
+
+
+def _wait_for(address: str, seconds: int) -> None:
+  """Returns when somebody listens at `address`.
+
+  JAX would abort the program if nobody did.
+
+  Raises:
+    UserError: no address, or nobody listens in time.
+  """
+  host, _, port = address.rpartition(":")
+  if not host or not port.isdecimal():
+    raise UserError(f"--coordinator={address}; expected HOST:PORT")
+  deadline = time.monotonic() + seconds
+  while True:
+    try:
+      socket.create_connection((host, int(port)), timeout=5).close()
+      return
+    except OSError as e:
+      if time.monotonic() > deadline:
+        raise UserError(
+          f"nobody answers at --coordinator={address} ({e.strerror or e}); is "
+          "process 0 running, is the address right, and the port open?"
+        ) from e
+    time.sleep(0.2)
 
 
 @contextlib.contextmanager

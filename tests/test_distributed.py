@@ -93,11 +93,19 @@ def test_two_processes_are_one(tmp_path):
       {"coordinator": "localhost:1", "num_processes": 2, "process_id": 2},
       "--process_id=2 of --num_processes=2",
     ),
+    (
+      {"coordinator": "here", "num_processes": 2, "process_id": 1},
+      "--coordinator=here; expected HOST:PORT",
+    ),
+    (
+      {"coordinator": "localhost:1", "num_processes": 2, "process_id": 1},
+      "nobody answers at --coordinator=localhost:1 .*process 0 running",
+    ),
   ],
 )
-def test_flags_that_do_not_go_together(values, message):
+def test_flags_that_lead_nowhere(values, message):
   with (
-    flagsaver.flagsaver(**values),
+    flagsaver.flagsaver(start_timeout=1, **values),
     pytest.raises(UserError, match=message) as e,
   ):
     distributed.initialize()
