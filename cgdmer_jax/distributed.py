@@ -39,7 +39,8 @@ def initialize() -> None:
   """Joins the processes that the flags name; does nothing without flags.
 
   To be called before JAX is used. CPU processes talk through gloo. A process 0
-  that waits for the others in vain is aborted by JAX, with a message of its own.
+  that waits for the others in vain is aborted by JAX, with a message of its
+  own.
 
   Raises:
     UserError: flags that do not go together, or not all processes came in time.
