@@ -6,12 +6,20 @@ the data stream and the random streams go on.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
+from jaxtyping import Array
 
 from cgdmer_jax.errors import UserError
 
@@ -62,15 +70,22 @@ class Checkpointer:
 
     Returns:
       Whether a checkpoint was begun.
+
+    Raises:
+      UserError: this one, or the one before, cannot be written.
     """
     if step == self.latest_step:
       return False
-    return self._manager.save(
-      step, args=ocp.args.StandardSave(state), force=True
-    )
+    item = {"state": state, "checksums": _checksums(state)}
+    with self._writing():
+      return self._manager.save(
+        step, args=ocp.args.StandardSave(item), force=True
+      )
 
   def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree] | None:
-    """Restores the newest checkpoint, on whatever mesh it was saved.
+    """Restores the newest checkpoint that is whole, on any mesh.
+
+    Newer ones that are damaged are set aside, beside `checkpoints`.
 
     Args:
       abstract_state: `jax.ShapeDtypeStruct` with `sharding` for each array.
@@ -80,19 +95,41 @@ class Checkpointer:
       checkpoint.
 
     Raises:
-      UserError: the checkpoint holds other arrays than `abstract_state`.
+      UserError: the checkpoint holds other arrays than `abstract_state`, or all
+        of them are damaged.
     """
     self.wait()
-    step = self.latest_step
-    if step is None:
-      return None
-    directory = self._directory / str(step)
     abstract_state = _with_sharding(abstract_state)
-    _check_same(_saved_arrays(directory), _named(abstract_state), directory)
-    state = self._manager.restore(
-      step, args=ocp.args.StandardRestore(abstract_state)
-    )
-    return step, _own(state)
+    damaged = []
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        state = _restore(self._directory / str(step), abstract_state)
+      except _Damaged as e:
+        logging.warning("checkpoint %d is damaged (%s)", step, e)
+        damaged.append(step)
+        continue
+      self._set_aside(damaged)
+      return step, _own(state)
+    if damaged:
+      raise UserError(
+        f"every checkpoint in {self._directory} is damaged; put back a copy of "
+        "one, or remove the directory to begin anew"
+      )
+    return None
+
+  def _set_aside(self, steps: list[int]) -> None:
+    """Takes damaged checkpoints out of the way, without losing them."""
+    if not steps:
+      return
+    if jax.process_index() == 0:
+      for step in steps:
+        target = self._directory.parent / f"damaged-checkpoint-{step}"
+        if target.exists():
+          target.rmtree()
+        (self._directory / str(step)).rename(target)
+        logging.warning("set aside as %s", target)
+    multihost_utils.sync_global_devices("set damaged checkpoints aside")
+    self._manager.reload()
 
   def reached_preemption(self, step: int) -> bool:
     """Whether the cluster takes the machines away: save, wait, leave.
@@ -103,18 +140,43 @@ class Checkpointer:
     return self._manager.reached_preemption(step)
 
   def wait(self) -> None:
-    """Returns when all that was saved is on disk."""
-    self._manager.wait_until_finished()
+    """Returns when all that was saved is on disk.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with self._writing():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits and closes."""
-    self._manager.close()
+    """Waits and closes; see `wait`."""
+    with self._writing():
+      self._manager.wait_until_finished()
+      self._manager.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """What goes wrong inside is told in one line."""
+    try:
+      yield
+    except (OSError, ValueError) as e:  # ValueError: of TensorStore
+      reason = " ".join(str(e).split())[:300]
+      left = max(steps(self._directory.parent), default=None)
+      rest = "there is no other" if left is None else f"the last one is {left}"
+      raise UserError(
+        f"a checkpoint cannot be written to {self._directory} ({reason}); "
+        f"{rest}; make room, or mend the disk, and give the same command again"
+      ) from e
 
   def __enter__(self) -> Checkpointer:
     return self
 
   def __exit__(self, *exc) -> None:
     self.close()
+
+
+class _Damaged(Exception):
+  """A checkpoint that cannot be read, or not as it was written."""
 
 
 def load_params(path: epath.PathLike, abstract_params: PyTree) -> PyTree:
@@ -130,26 +192,106 @@ def load_params(path: epath.PathLike, abstract_params: PyTree) -> PyTree:
     UserError: no checkpoint there, or one with other parameters.
   """
   directory = find_checkpoint(path)
-  abstract_params = _with_sharding(abstract_params)
-  saved = _saved_arrays(directory)
-  saved = {
-    name.removeprefix("params/"): array
-    for name, array in saved.items()
-    if name.startswith("params/")
+  try:
+    wanted = {"params": _with_sharding(abstract_params)}
+    return _restore(directory, wanted, partly=True)["params"]
+  except _Damaged as e:
+    raise UserError(
+      f"checkpoint {directory} is damaged ({e}); choose another step"
+    ) from e
+
+
+def _restore(
+  directory: epath.Path, abstract: PyTree, partly: bool = False
+) -> PyTree:
+  """Reads a checkpoint, and compares it with its checksums.
+
+  Every process comes to the same result.
+
+  Args:
+    directory: of the checkpoint.
+    abstract: what to read of the state, with shardings.
+    partly: `abstract` is a dict with some of the state's entries.
+
+  Raises:
+    UserError: the checkpoint belongs to another architecture.
+    _Damaged: it is not whole.
+  """
+  with _whole(directory):
+    saved = _saved_arrays(directory)
+  if "checksums" not in saved:
+    raise UserError(
+      f"checkpoint {directory} was written by an older version of this program;"
+      " use that version"
+    )
+  names = sorted(n.removeprefix("state/") for n in saved if n != "checksums")
+  wanted = _named(abstract)
+  kept = {
+    name: saved[f"state/{name}"]
+    for name in names
+    if not partly or name.partition("/")[0] in abstract
   }
-  _check_same(saved, _named(abstract_params), directory)
+  _check_same(kept, wanted, directory)
   # `partial_restore` leaves out the rest of the state. It also leaves holes
   # where the checkpoint lacks something: hence the check above.
-  item = {"params": abstract_params}
-  restored = ocp.PyTreeCheckpointHandler().restore(
-    directory / _ITEM,
-    args=ocp.args.PyTreeRestore(
-      item=item,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-      partial_restore=True,
-    ),
-  )
-  return restored["params"]
+  item = {"state": abstract, "checksums": np.zeros(len(names), np.uint32)}
+  with _whole(directory):
+    restored = ocp.PyTreeCheckpointHandler().restore(
+      directory / _ITEM,
+      args=ocp.args.PyTreeRestore(
+        item=item,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+        partial_restore=partly,
+      ),
+    )
+  state = restored["state"]
+  found = np.asarray(_checksums(state))
+  at = [names.index(name) for name in sorted(wanted)]
+  wrong = np.flatnonzero(found != restored["checksums"][at])
+  if len(wrong):
+    raise _Damaged(f"the values of {sorted(wanted)[wrong[0]]} have changed")
+  return state
+
+
+@contextlib.contextmanager
+def _whole(directory: epath.Path) -> Iterator[None]:
+  """Raises _Damaged in all processes if reading fails in any of them."""
+  failure = None
+  hook = sys.unraisablehook
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as e:  # Orbax has no common class for what it may find.
+    failure = e
+    # Its reading tasks that nobody waits for any more would print pages.
+    sys.unraisablehook = lambda _: None
+    gc.collect()
+    sys.unraisablehook = hook
+  failed = multihost_utils.process_allgather(np.array([failure is not None]))
+  if failure is not None:
+    reason = " ".join(str(failure).split())[:200]
+    raise _Damaged(f"{type(failure).__name__}: {reason}") from failure
+  if np.any(failed):
+    raise _Damaged("another process cannot read it")
+
+
+@jax.jit
+def _checksums(state: PyTree) -> Array:
+  """Sums of the bits of each array as uint32, in the order of their names.
+
+  On any mesh the same. Orbax would restore flipped bits without a word.
+  """
+  named = _named(state)
+  return jnp.stack([_sum_of_bits(named[name]) for name in sorted(named)])
+
+
+def _sum_of_bits(x: Array) -> Array:
+  if x.dtype == bool:
+    x = x.astype(jnp.uint8)
+  kinds = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
+  bits = jax.lax.bitcast_convert_type(x, kinds[x.dtype.itemsize])
+  return jnp.sum(bits, dtype=jnp.uint32)
 
 
 def find_checkpoint(path: epath.PathLike) -> epath.Path:
@@ -206,12 +348,7 @@ def _own(state: PyTree) -> PyTree:
 
 def _saved_arrays(directory: epath.Path) -> dict[str, Any]:
   """Name -> shape and dtype of the arrays in a checkpoint; reads no values."""
-  try:
-    metadata = ocp.PyTreeCheckpointHandler().metadata(directory / _ITEM)
-  except FileNotFoundError as e:
-    raise UserError(
-      f"checkpoint {directory} is incomplete; choose another step"
-    ) from e
+  metadata = ocp.PyTreeCheckpointHandler().metadata(directory / _ITEM)
   return _named(metadata.tree)
 
 

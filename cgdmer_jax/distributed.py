@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import socket
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 
 import jax
@@ -34,6 +38,21 @@ _TIMEOUT = flags.DEFINE_integer(
   "start_timeout", 300, "Seconds that processes wait for each other.", 1
 )
 
+_HEARTBEAT = flags.DEFINE_integer(
+  "heartbeat_timeout",
+  100,
+  "Seconds after which a process that gives no sign of life is lost, and all "
+  "others end.",
+  1,
+)
+
+# What errors say where another process, or the way to it, is gone.
+_LOST = re.compile(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|peer")
+
+
+class NotTogether(RuntimeError):
+  """Processes that do not find each other; another try may succeed."""
+
 
 def initialize() -> None:
   """Joins the processes that the flags name; does nothing without flags.
@@ -43,7 +62,8 @@ def initialize() -> None:
   own.
 
   Raises:
-    UserError: flags that do not go together, or not all processes came in time.
+    UserError: flags that do not go together.
+    NotTogether: not all processes came in time.
   """
   flagged = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   explicit = any(value is not None for value in flagged)
@@ -63,14 +83,48 @@ def initialize() -> None:
     _wait_for(_COORDINATOR.value, _TIMEOUT.value)
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   try:
-    jax.distributed.initialize(*flagged, initialization_timeout=_TIMEOUT.value)
+    jax.distributed.initialize(
+      *flagged,
+      initialization_timeout=_TIMEOUT.value,
+      heartbeat_timeout_seconds=_HEARTBEAT.value,
+    )
   except (RuntimeError, ValueError) as e:
     reason = " ".join(str(e).split())[:200]
-    raise UserError(
+    raise NotTogether(
       f"the processes did not find each other in {_TIMEOUT.value} s ({reason});"
       " are all of them running, with the same --coordinator, and is its port "
       "open?"
     ) from e
+
+
+@contextlib.contextmanager
+def leaving_together() -> Iterator[None]:
+  """An error in one of several processes soon ends all of them.
+
+  A process that is left alone tells so in one line. It does not wait for the
+  others, as JAX does at the end of a program: they may wait for it.
+  """
+  try:
+    yield
+  except (Exception, KeyboardInterrupt) as error:
+    if jax.process_count() == 1:
+      raise
+    me = f"process {jax.process_index()} of {jax.process_count()}"
+    reason = " ".join(str(error).split())
+    if isinstance(error, UserError):
+      print(f"error: {reason}", file=sys.stderr)
+    elif _LOST.search(reason):
+      print(
+        f"error: {me} has lost another one ({reason[:200]}); the same command, "
+        "given to all of them, resumes at the last checkpoint",
+        file=sys.stderr,
+      )
+    else:
+      traceback.print_exc()
+      print(f"error: {me} ends with {type(error).__name__}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2 if isinstance(error, UserError) else 1)
 
 
 def _wait_for(address: str, seconds: int) -> None:
@@ -79,7 +133,8 @@ def _wait_for(address: str, seconds: int) -> None:
   JAX would abort the program if nobody did.
 
   Raises:
-    UserError: no address, or nobody listens in time.
+    UserError: no address.
+    NotTogether: nobody listens in time.
   """
   host, _, port = address.rpartition(":")
   if not host or not port.isdecimal():
@@ -91,7 +146,7 @@ def _wait_for(address: str, seconds: int) -> None:
       return
     except OSError as e:
       if time.monotonic() > deadline:
-        raise UserError(
+        raise NotTogether(
           f"nobody answers at --coordinator={address} ({e.strerror or e}); is "
           "process 0 running, is the address right, and the port open?"
         ) from e

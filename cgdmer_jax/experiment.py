@@ -60,11 +60,20 @@ def config_hash(config: ConfigDict) -> str:
   return hashlib.sha256(to_json(config).encode()).hexdigest()[:12]
 
 
+# Fields that change how a run is computed, not what comes out of it. How it is
+# evaluated afterwards may change as well.
+_NO_MATTER = {
+  *("mesh", "compute.attention", "compute.remat", "train.microbatches"),
+  *("loss.ring", "data.num_workers", "report.device_cache_mib"),
+}
+
+
 def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
   """Writes `config.json`.
 
-  With its first checkpoint a workdir belongs to one configuration for good;
-  what a run left that came to no checkpoint is replaced.
+  With its first checkpoint a workdir belongs to one configuration for good, but
+  for where and how it is computed; what a run left that came to no checkpoint
+  is replaced.
 
   Raises:
     UserError: the workdir holds a run of another configuration.
@@ -73,8 +82,8 @@ def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
   text = to_json(config)
   if path.exists() and checkpoint.steps(workdir):
     old, new = _flat(json.loads(path.read_text())), _flat(json.loads(text))
-    for key in sorted(old.keys() | new.keys()):
-      if old.get(key) != new.get(key):
+    for key in sorted((old.keys() | new.keys()) - _NO_MATTER):
+      if old.get(key) != new.get(key) and not key.startswith("evaluation."):
         raise UserError(
           f"{workdir} holds a run with {key}={old.get(key)!r}, not "
           f"{new.get(key)!r}; give the same configuration to resume it, or "
@@ -152,7 +161,12 @@ def read_config(path: str) -> ConfigDict:
   return ConfigDict(json.loads(text))
 
 
-def load(path: str, num_samples: int, mesh: jax.sharding.Mesh) -> Experiment:
+def load(
+  path: str,
+  num_samples: int,
+  mesh: jax.sharding.Mesh,
+  random: ConfigDict | None = None,
+) -> Experiment:
   """Loads a pretrained model, on whatever mesh it was trained.
 
   Args:
@@ -160,16 +174,22 @@ def load(path: str, num_samples: int, mesh: jax.sharding.Mesh) -> Experiment:
       (`<workdir>/checkpoints/<step>`).
     num_samples: T of the records to be read.
     mesh: devices for the parameters.
+    random: a configuration like that of the run, for random parameters in
+      place of the trained ones: what training must beat.
 
   Raises:
     UserError: no run there, or its checkpoint is of another architecture.
   """
-  workdir = _workdir(path)
-  config = read_config(path)
-  tokenizer = reports.load_tokenizer(workdir / "tokenizer")
+  config = random or read_config(path)
+  tokenizer = reports.load_tokenizer(_workdir(path) / "tokenizer")
   model = train_step.build_model(
     config, num_samples, reports.vocabulary(tokenizer)
   )
+  if random:
+    state = train_step.create_state(
+      model, config, optax.identity(), num_samples, mesh
+    )
+    return Experiment("random", config, model, state.params, tokenizer)
   directory = checkpoint.find_checkpoint(path)
   abstract = jax.eval_shape(
     lambda: train_step.init_params(model, config, num_samples)
@@ -188,16 +208,4 @@ def load(path: str, num_samples: int, mesh: jax.sharding.Mesh) -> Experiment:
     tokenizer,
     str(directory),
     int(directory.name),
-  )
-
-
-def random_twin(
-  experiment: Experiment, mesh: jax.sharding.Mesh, num_samples: int
-) -> Experiment:
-  """The same architecture with fresh parameters: what training must beat."""
-  state, _ = train_step.create_state(
-    experiment.model, experiment.config, optax.identity(), num_samples, mesh
-  )
-  return dataclasses.replace(
-    experiment, name="random", params=state.params, checkpoint="", step=None
   )

@@ -168,23 +168,38 @@ def cross_correlation(
   return jnp.sum(correlation**2) / a.shape[1]
 
 
-def reconstruction(
+def hidden_error(
   predicted: Float[Array, "batch lead patch sample"],
   target: Float[Array, "batch lead patch sample"],
   hidden: Bool[Array, "batch lead patch"],
-) -> Float[Array, ""]:
-  """Mean squared error over the samples of the hidden patches."""
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+  """Mean squared errors of the hidden patches of each record.
+
+  Returns:
+    Their sum, and how many patches these are; see `mean`.
+  """
   error = jnp.mean((predicted.astype(jnp.float32) - target) ** 2, axis=-1)
   weight = hidden.astype(jnp.float32)
-  return jnp.sum(error * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+  return jnp.sum(error * weight, (1, 2)), jnp.sum(weight, (1, 2))
 
 
-def masked_language_model(
+def word_error(
   logits: Float[Array, "batch slot vocab"],
   target: Int[Array, "batch slot"],
   weight: Float[Array, "batch slot"],
-) -> Float[Array, ""]:
-  """Mean cross-entropy (nats) of the masked report tokens."""
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+  """Cross-entropy (nats) of the masked words of each report.
+
+  Returns:
+    Their sum, and how many words these are; see `mean`.
+  """
   log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
   nll = -jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
-  return jnp.sum(nll * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+  return jnp.sum(nll * weight, axis=1), jnp.sum(weight, axis=1)
+
+
+def mean(
+  total: Float[Array, " batch"], count: Float[Array, " batch"]
+) -> Float[Array, ""]:
+  """Mean over all that is counted in the global batch; 0 without any."""
+  return jnp.sum(total) / jnp.maximum(jnp.sum(count), 1.0)

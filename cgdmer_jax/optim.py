@@ -11,7 +11,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 from optax.contrib import MuonDimensionNumbers
 
-from cgdmer_jax.sharding import path_name
+from cgdmer_jax.sharding import STACKED, path_name
 
 # Weight decay shrinks matrices that multiply activations; embeddings, biases,
 # norms, mask tokens and the similarity's scale and bias are left alone.
@@ -43,9 +43,11 @@ def matrices(params):
     name = "/" + path_name(path)
     if not _is_matrix(name):
       return None
+    first = 1 if STACKED.search(name) else 0  # one matrix for each block
     if "/qkv/" in name:  # (width, 3, heads, features)
-      return MuonDimensionNumbers((0,), (2, 3))
-    return MuonDimensionNumbers(tuple(range(x.ndim - 1)), (x.ndim - 1,))
+      return MuonDimensionNumbers((first,), (first + 2, first + 3))
+    rows = tuple(range(first, x.ndim - 1))
+    return MuonDimensionNumbers(rows, (x.ndim - 1,))
 
   return jax.tree_util.tree_map_with_path(axes, params)
 

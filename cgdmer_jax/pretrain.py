@@ -9,7 +9,8 @@ k. Everything random is derived from (seed, step).
 from __future__ import annotations
 
 import collections
-import functools
+import contextlib
+import dataclasses
 import pathlib
 import signal
 from typing import Any
@@ -26,108 +27,137 @@ from cgdmer_jax import (
   experiment,
   figures,
   metrics,
-  optim,
+  objective,
   progress,
   reconstruction,
   report_tower,
   sharding,
   train_step,
 )
+from cgdmer_jax import training as training_lib
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import pipeline, reports
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.models import cgdmer
 
 
-class Diverged(RuntimeError):
+class Diverged(UserError):
   """A loss term or the gradient is no longer finite."""
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
-  """Pretrains (or resumes) in `workdir`, then evaluates.
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """A training, and what it reads.
+
+  Attributes:
+    training: model, optimizer and step.
+    source: the records to train on.
+    index: of them.
+    tokenizer: of the reports.
+  """
+
+  training: training_lib.Training
+  source: EcgSource
+  index: index_lib.RecordIndex
+  tokenizer: Any
+
+  def read_reports(self, params, source, index) -> report_tower.Reports:
+    """The reports of a split; frozen layers are those of `params`."""
+    config, model = self.training.config, self.training.model
+    return report_tower.read_reports(
+      config, model, params, source, index, self.tokenizer, self.training.mesh
+    )
+
+  def host_batches(self, reports: report_tower.Reports, start_step: int):
+    """Training batches of this process, on the host; to be closed."""
+    config = self.training.config
+    return pipeline.train_batches(
+      self.source,
+      self.index.report_ids,
+      reports.rows,
+      batch_size=config.train.batch_size,
+      seed=config.seed,
+      start_step=start_step,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      num_workers=config.data.num_workers,
+    )
+
+  def put(self, reports: report_tower.Reports):
+    """Returns a function that takes host arrays to the devices."""
+    mesh = self.training.mesh
+    return lambda batch: sharding.put_batch(batch, mesh) | reports.resident
+
+  def batches(self, reports: report_tower.Reports, start_step: int):
+    """Training batches on the devices, made ahead; to be closed."""
+    return pipeline.prefetch(
+      self.host_batches(reports, start_step), self.put(reports)
+    )
+
+
+def prepare(
+  config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path
+) -> Prepared:
+  """Opens the data and makes the model; writes config and tokenizer.
 
   Args:
     config: see `configs/pretrain.py`.
-    workdir: of the run; the same one resumes it.
+    workdir: of the run; made if missing.
     data_dir: where data sets are.
+
+  Raises:
+    UserError: no such data, or the configuration does not fit.
   """
   config = report_tower.resolve(config, workdir)
   _check_schedule(config.train)
-  data = config.data
-  source = EcgSource(data.dataset, data.train, data_dir)
-  validation = EcgSource(data.dataset, data.validation, data_dir)
+  source = EcgSource(config.data.dataset, config.data.train, data_dir)
   experiment.check_source(source, config)
   train_step.check_config(config, source.num_samples)
-  mesh = sharding.make_mesh(config.mesh)
   index = index_lib.load_index(source)
   with distributed.first_process_first("prepare the workdir"):
     workdir.mkdir(parents=True, exist_ok=True)
     experiment.write_config(workdir, config)
     tokenizer = experiment.prepare_tokenizer(workdir, index.reports, config)
-  model = train_step.build_model(
+  logging.info("%d records", len(source))
+  training = training_lib.assemble(
     config, source.num_samples, reports.vocabulary(tokenizer)
   )
-  optimizer = optim.make_optimizer(config, config.train.steps)
-  state, abstract = train_step.create_state(
-    model, config, optimizer, source.num_samples, mesh
-  )
-  logging.info("%d records, %s", len(source), dict(mesh.shape))
-  _log_sizes(state, model)
-  step_fn = jax.jit(
-    train_step.make_train_step(model, config, optimizer, mesh),
-    donate_argnums=0,
-    out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), None),
-  )
+  return Prepared(training, source, index, tokenizer)
+
+
+def run(
+  config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path
+) -> bool:
+  """Pretrains (or resumes) in `workdir`, then evaluates; see `prepare`.
+
+  Returns:
+    Whether it came to the end. If not it was stopped; the same call goes on.
+  """
+  validation = EcgSource(config.data.dataset, config.data.validation, data_dir)
+  prepared = prepare(config, workdir, data_dir)
+  training = prepared.training
+  config, model = training.config, training.model
   with checkpoint.Checkpointer(
     workdir, keep=config.train.keep_checkpoints
   ) as checkpointer:
-    restored = checkpointer.restore_latest(abstract)
-    if restored is not None:
+    restored = checkpointer.restore_latest(training.abstract)
+    if restored is None:
+      state = training.fresh_state()
+    else:
       state = restored[1]
       logging.info("resuming %s at step %d", workdir, restored[0])
-    elif report_tower.is_pretrained(config):
-      state = report_tower.import_weights(state, config)
-
-    def read_reports(source, index):
-      return report_tower.read_reports(
-        config, model, state.params, source, index, tokenizer, mesh
-      )
-
-    report_rows = read_reports(source, index)
-    validation_index = index_lib.load_index(validation)
-    validation_rows = read_reports(validation, validation_index)
-    validate = _validator(
-      model, config, validation, validation_index, validation_rows, mesh
-    )
-    batches = pipeline.train_batches(
-      source,
-      index.report_ids,
-      report_rows.rows,
-      batch_size=config.train.batch_size,
-      seed=config.seed,
-      start_step=int(state.step),
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-      num_workers=config.data.num_workers,
-    )
-    state = _train(
-      config,
-      workdir,
-      state,
-      functools.partial(_step, step_fn, report_rows, mesh),
-      batches,
-      validate,
-      checkpointer,
-    )
+    rows = prepared.read_reports(state.params, prepared.source, prepared.index)
+    validate = _validator(prepared, validation, state.params)
+    batches = prepared.batches(rows, int(state.step))
+    state = _train(training, workdir, state, batches, validate, checkpointer)
   if int(state.step) < config.train.steps:
-    return  # preempted; the same command goes on
+    return False
   trained = experiment.Experiment(
     config.recipe,
     config,
     model,
     state.params,
-    tokenizer,
+    prepared.tokenizer,
     str(workdir / "checkpoints" / str(config.train.steps)),
     config.train.steps,
   )
@@ -137,15 +167,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path):
       figures.save(figures.loss_curves(rows), workdir / "figures/loss.png")
   if model.reconstruct and config.train.steps:
     reconstruction.draw(trained, validation, workdir / "figures")
-  tasks = [
-    task
-    for task in config.evaluation.tasks
-    if model.use_report or task != "zero_shot"
-  ]
-  if tasks:
+  if config.evaluation.tasks:
+    names = str(workdir) if config.recipe == "random" else f"{workdir},random"
     evaluate.evaluate(
-      trained, config.evaluation, tasks, mesh, workdir, data_dir
+      names, config.evaluation, training.mesh, workdir, data_dir
     )
+  return True
 
 
 def _check_schedule(train: ConfigDict) -> None:
@@ -156,63 +183,54 @@ def _check_schedule(train: ConfigDict) -> None:
       raise UserError(f"train.{name}={value}; it must be at least {least}")
 
 
-def _log_sizes(state: train_step.TrainState, model: cgdmer.CGDMER) -> None:
-  """Logs how many parameters there are, and what memory they take."""
-  trained, frozen = optim.split(state.params, model.num_frozen)
-
-  def size(tree):
-    return sum(x.size for x in jax.tree.leaves(tree))
-
-  def mib(tree):
-    return sum(x.nbytes for x in jax.tree.leaves(tree)) / 2**20
-
-  logging.info(
-    "%d parameters train (%.1f MiB, their optimizer %.1f MiB), %d are frozen "
-    "(%.1f MiB)",
-    size(trained),
-    mib(trained),
-    mib(state.opt_state),
-    size(frozen),
-    mib(frozen),
-  )
-
-
-def _step(step_fn, report_rows, mesh, state, batch):
-  """One step on a batch of host arrays."""
-  batch = sharding.put_batch(batch, mesh)
-  return step_fn(state, batch | report_rows.resident)
-
-
 def _train(
-  config, workdir, state, step_fn, batches, validate, checkpointer
+  training, workdir, state, batches, validate, checkpointer
 ) -> train_step.TrainState:
   """The loop; returns the state after the last step that was made."""
-  train = config.train
+  train = training.config.train
   start = int(state.step)
-  window: list[tuple[int, Any]] = []  # metrics that are still on the device
-  logs = jax.process_index() == 0
+  logs = jax.process_index() == 0  # nobody else may open the file
+  means = _Means()
+  unread = None  # step and metrics that are still on the device
+
+  def read(step, values) -> None:
+    """Waits for a step, and tells of it."""
+    shown = None
+    means.add(step, values)
+    if step in saved or step % train.log_every == 0:
+      shown = means.take()
+      if logs:
+        writer.write(step, {f"train/{k}": v for k, v in shown.items()})
+    bar.update(step, shown)
+
+  saved = set()  # steps
   with (
+    contextlib.closing(batches),
     _StopSignal() as stop,
-    metrics.MetricWriter(workdir, start) as writer,
+    (
+      metrics.MetricWriter(workdir, start) if logs else contextlib.nullcontext()
+    ) as writer,
     progress.Progress(train.steps, start, train.batch_size) as bar,
   ):
     for step in range(start + 1, train.steps + 1):
       batch = next(batches)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
-        state, values = step_fn(state, batch)
-      window.append((step, values))
-      shown = None
+        state, values = training.step(state, batch)
+      if unread:  # one step late: meanwhile the devices have the next one
+        read(*unread)
+      unread = step, values
       stops = stop.asked or checkpointer.reached_preemption(step)
       last = step == train.steps
       saves = stops or last or step % train.checkpoint_every == 0
-      if saves or step % train.log_every == 0:
-        shown = _mean_metrics(window)
-        if logs:
-          writer.write(step, {f"train/{k}": v for k, v in shown.items()})
-      bar.update(step, shown)
       if saves:
+        saved.add(step)
+        read(*unread)  # nothing is saved that is not finite
+        unread = None
         checkpointer.save(step, state)
       if last or step % train.validate_every == 0:
+        if unread:
+          read(*unread)
+          unread = None
         with bar.paused():
           values = validate(state.params)
         if logs and values:
@@ -221,42 +239,55 @@ def _train(
         checkpointer.wait()
         logging.info("stopped at step %d; the same command resumes", step)
         break
-  batches.close()
   return state
 
 
-def _mean_metrics(window: list[tuple[int, Any]]) -> dict[str, float]:
-  """Means over the steps since the last log; empties the window.
+class _Means:
+  """Means of the metrics since the last time."""
 
-  Raises:
-    Diverged: a value is not finite.
-  """
-  sums = collections.defaultdict(float)
-  for step, values in window:
+  def __init__(self):
+    self._sums = collections.defaultdict(float)
+    self._count = 0
+
+  def add(self, step: int, values) -> None:
+    """Waits for the metrics of a step.
+
+    Raises:
+      Diverged: a value is not finite.
+    """
     for name, value in jax.device_get(values).items():
       if not np.isfinite(value):
         raise Diverged(
           f"step {step}: {name} is {value}; nothing was saved after it. Lower "
           "optim.lr, or restart from the last checkpoint with another seed"
         )
-      sums[name] += float(value)
-  count = len(window)
-  window.clear()
-  return {name: total / count for name, total in sorted(sums.items())}
+      self._sums[name] += float(value)
+    self._count += 1
+
+  def take(self) -> dict[str, float]:
+    """The means; begins anew."""
+    means = {k: v / self._count for k, v in sorted(self._sums.items())}
+    self.__init__()
+    return means
 
 
-def _validator(model, config, source, index, report_rows, mesh):
+def _validator(prepared: Prepared, source: EcgSource, params):
   """Returns `validate(params)`: mean loss terms over the validation split.
 
   Masks are the same every time. The contrastive terms depend on the batch, so
   it has the training size; the records of an incomplete last batch are left
   out, never padded.
   """
+  training = prepared.training
+  config, model, mesh = training.config, training.model, training.mesh
+  index = index_lib.load_index(source)
+  reports = prepared.read_reports(params, source, index)
+  put = prepared.put(reports)
 
   @jax.jit
   def terms(params, batch, number):
     key = train_step.step_key(config.seed, number)
-    return train_step.loss_terms(model, config, params, batch, key, mesh)
+    return objective.loss_terms(model, config, params, batch, key, mesh)
 
   def validate(params) -> dict[str, float]:
     values = []
@@ -270,9 +301,8 @@ def _validator(model, config, source, index, report_rows, mesh):
       if (number + 1) * config.train.batch_size > len(source):
         break
       del batch["valid"]
-      batch |= report_rows.rows(index.report_ids[batch.pop("index")])
-      batch = sharding.put_batch(batch, mesh) | report_rows.resident
-      values.append(terms(params, batch, number))
+      batch |= reports.rows(index.report_ids[batch.pop("index")])
+      values.append(terms(params, put(batch), number))
     values = jax.device_get(values)
     return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
 

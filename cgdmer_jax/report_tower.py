@@ -52,9 +52,16 @@ def resolve(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
     workdir: of the run.
 
   Raises:
-    UserError: see `hf_bert.resolve` and `hf_bert.load_config`.
+    UserError: see `hf_bert.resolve` and `hf_bert.load_config`; or layers are
+      to be frozen that nobody has trained.
   """
+  train = config.report.train
   if not is_pretrained(config):
+    if train != "full" and train_step.reads_reports(config):
+      raise UserError(
+        f"report.train={train!r} would freeze random weights; give "
+        "report.checkpoint, or report.train='full'"
+      )
     return config
   config = config.copy_and_resolve_references()
   name = config.report.checkpoint
@@ -230,16 +237,16 @@ def frozen_states(
     {"report_encoder": params["report_encoder"]}, model.num_frozen
   )
   params = _on_host(params)
-  digest = hashlib.sha256(f"{table.key},{model.dtype.name}".encode())
+  digest = hashlib.sha256(f"{table.key},{model.compute.dtype}".encode())
   for path, x in jax.tree_util.tree_leaves_with_path(params):
     digest.update(jax.tree_util.keystr(path).encode())
     digest.update(np.ascontiguousarray(x).tobytes())
   suffix = f".states-{digest.hexdigest()[:16]}.npy"
   with distributed.first_process_first(suffix):
-    states = _load(source, suffix, model.dtype)
+    states = _load(source, suffix, model.compute.dtype)
     if states is None:
       _fill(model, params, table, source, suffix)
-      states = _load(source, suffix, model.dtype)
+      states = _load(source, suffix, model.compute.dtype)
   return states
 
 
@@ -253,14 +260,14 @@ def _on_host(params: Any) -> Any:
 def _load(source, suffix, dtype) -> np.ndarray | None:
   for path in cache.paths(source, suffix):
     if path.exists():
-      return np.load(path, mmap_mode="r").view(dtype)
+      return np.load(path, mmap_mode="r").view(jnp.dtype(dtype))
   return None
 
 
 def _fill(model, params, table, source, suffix) -> None:
   """Computes the outputs into a file; a reader sees the whole file or none."""
   shape = (int(table.length.sum()), model.config.report.width)
-  size = np.prod(shape) * model.dtype.itemsize / 2**30
+  size = np.prod(shape) * jnp.dtype(model.compute.dtype).itemsize / 2**30
   logging.info(
     "running the frozen layers of the report encoder once on %d reports",
     len(table),
@@ -281,7 +288,7 @@ def _fill(model, params, table, source, suffix) -> None:
 
 
 def _compute(model, params, table, path: epath.Path, shape) -> None:
-  dtype = np.dtype(model.dtype)
+  dtype = jnp.dtype(model.compute.dtype)
   # NumPy's file format has no bfloat16.
   stored = np.uint16 if dtype == jnp.bfloat16 else dtype
   out = np.lib.format.open_memmap(path, "w+", stored, shape)
@@ -291,7 +298,7 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
   )
   rows_of = NamedSharding(mesh, PartitionSpec("data"))
   params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-  encoder = hf_bert.BertConfig(**model.report_sizes).build(model.dtype)
+  encoder = hf_bert.BertConfig(**model.report_sizes).build(model.compute)
 
   @jax.jit
   def run(params, tokens):

@@ -6,9 +6,10 @@ used), "tensor" (heads and MLP width cut). The batch is cut over data x fsdp.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from jax.sharding import AxisType, NamedSharding
@@ -38,6 +39,10 @@ RULES: tuple[tuple[str, P], ...] = (
   (r"/kernel$", P(None, "fsdp")),
   (r"", P()),  # biases, norms, scalars, single tokens
 )
+
+
+# Blocks that are scanned: their parameters have one more axis, the first.
+STACKED = re.compile(r"/layers/")
 
 
 def make_mesh(shape: Sequence[int]) -> jax.sharding.Mesh:
@@ -79,6 +84,8 @@ def spec_for(name: str, shape: Sequence[int], mesh: jax.sharding.Mesh) -> P:
   if not shape:
     return P()
   spec = next(spec for rule, spec in RULES if re.search(rule, "/" + name))
+  if STACKED.search(name):
+    spec = P(None, *spec)
   for size, axis in zip(shape, spec, strict=False):
     if axis is not None and size % mesh.shape[axis]:
       raise UserError(
@@ -97,9 +104,120 @@ def state_shardings(abstract_state, mesh: jax.sharding.Mesh):
   return jax.tree_util.tree_map_with_path(leaf, abstract_state)
 
 
+def describe(abstract_params, mesh: jax.sharding.Mesh) -> list[str]:
+  """How parameters are cut, one line for all blocks of a stack.
+
+  Args:
+    abstract_params: of a model; shapes are enough.
+    mesh: of the devices.
+
+  Returns:
+    Lines of text: number of parameters, shape, axes, MiB on each device.
+  """
+  rows = {}
+  for path, x in jax.tree_util.tree_leaves_with_path(abstract_params):
+    name = path_name(path)
+    spec = spec_for(name, x.shape, mesh)
+    group = re.sub(r"(block|blocks|convolution)_\d+", r"\1_*", name)
+    rows.setdefault((group, x.shape, spec), []).append(x)
+  lines = []
+  for (group, shape, spec), leaves in rows.items():
+    local = NamedSharding(mesh, spec).shard_shape(shape)
+    mib = len(leaves) * math.prod(local) * leaves[0].dtype.itemsize / 2**20
+    cut = [axis if axis and mesh.shape[axis] > 1 else "whole" for axis in spec]
+    axes = ", ".join(cut) if set(cut) - {"whole"} else "every device has all"
+    lines.append(f"{len(leaves):3} x {group} {shape}: {axes}; {mib:.2f} MiB")
+  return lines
+
+
+def check_batch(
+  batch_size: int, microbatches: int, mesh: jax.sharding.Mesh
+) -> None:
+  """Checks that every device gets as many records as the others.
+
+  Args:
+    batch_size: records of the global batch.
+    microbatches: parts of it that are encoded one after the other.
+    mesh: of the devices.
+
+  Raises:
+    UserError: it is not so.
+  """
+  devices = mesh.shape["data"] * mesh.shape["fsdp"]
+  if batch_size % (devices * microbatches):
+    raise UserError(
+      f"train.batch_size={batch_size} cannot be cut into train.microbatches="
+      f"{microbatches} for {devices} devices (data x fsdp of the mesh); make "
+      f"it a multiple of {devices * microbatches}"
+    )
+
+
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
   """The leading axis of every batch array, over data x fsdp."""
   return NamedSharding(mesh, BATCH)
+
+
+def use(mesh: jax.sharding.Mesh | None):
+  """Context in which `constrain_batch` knows the mesh, while a step is traced.
+
+  Nothing for None.
+  """
+  if mesh is None:
+    return contextlib.nullcontext()
+  return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def constrain_batch(x: jax.Array, axis: int = 0) -> jax.Array:
+  """Keeps `x` cut along the batch, and only there, inside a step.
+
+  For the borders of blocks: between them the partitioner would otherwise be
+  free to gather activations instead of parameters. Nothing without a mesh.
+
+  Args:
+    x: activations.
+    axis: that of the records.
+  """
+  return _constrain(x, P(*[None] * axis, *BATCH))
+
+
+def gather(x: jax.Array) -> jax.Array:
+  """Lets every device have all of `x`, inside a step.
+
+  For tables that are looked up: the partitioner would otherwise move what is
+  found from one cut to another, by way of all of it on every device.
+  """
+  return _constrain(x, P())
+
+
+def by_record(
+  function: Callable[[jax.Array], jax.Array],
+) -> Callable[[jax.Array], jax.Array]:
+  """`function` on each device's own records, inside a step.
+
+  For what the partitioner cannot cut by itself: it would let every device have
+  the records of all, and compute them all.
+
+  Args:
+    function: of an array whose first axis are records, to another; each record
+      by itself.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.manual_axes:
+    return function
+  return jax.shard_map(
+    function,
+    mesh=mesh,
+    in_specs=BATCH,
+    out_specs=BATCH,
+    axis_names={"data", "fsdp"},
+  )
+
+
+def _constrain(x: jax.Array, spec: P) -> jax.Array:
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.manual_axes:
+    return x
+  return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
 
 def put_batch(batch, mesh: jax.sharding.Mesh):

@@ -7,7 +7,7 @@ nothing random is part of the state, and step k is the same on any mesh.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import flax
 import jax
@@ -16,13 +16,11 @@ import optax
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from cgdmer_jax import losses, masking, optim, ring, sharding
+from cgdmer_jax import masking, objective, optim, sharding
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.models import cgdmer
-
-Batch = Mapping[str, Array]
+from cgdmer_jax.models import cgdmer, layers
 
 
 @flax.struct.dataclass
@@ -32,6 +30,10 @@ class TrainState:
   step: Array
   params: dict
   opt_state: optax.OptState
+
+
+# Of a state and a batch, makes the next state, and metrics.
+StepFn = Callable[[TrainState, objective.Batch], tuple[TrainState, dict]]
 
 
 def check_config(config: ConfigDict, num_samples: int) -> None:
@@ -50,7 +52,7 @@ def check_config(config: ConfigDict, num_samples: int) -> None:
       f"model.patch_length={patch_length} does not divide the {num_samples} "
       "samples of a record; choose a divisor"
     )
-  loss = config.loss
+  loss, compute = config.loss, config.compute
   if loss.disentangle and not config.model.specific:
     raise UserError(
       f"loss.disentangle={loss.disentangle} needs model.specific=True"
@@ -64,6 +66,9 @@ def check_config(config: ConfigDict, num_samples: int) -> None:
     ("loss.alignment", loss.alignment, ("sigmoid", "infonce")),
     ("align_view", config.align_view, ("masked", "full")),
     ("mask.kind", config.mask.kind, masking.KINDS),
+    ("compute.dtype", compute.dtype, ("float32", "bfloat16")),
+    ("compute.attention", compute.attention, layers.ATTENTION),
+    ("compute.remat", compute.remat, layers.REMAT),
     (
       "preprocess.normalise",
       config.preprocess.normalise,
@@ -72,6 +77,13 @@ def check_config(config: ConfigDict, num_samples: int) -> None:
   ):
     if value not in choices:
       raise UserError(f"{name}={value!r}; expected one of {', '.join(choices)}")
+  if compute.attention == "cudnn" and (
+    jax.default_backend() != "gpu" or compute.dtype == "float32"
+  ):
+    raise UserError(
+      "compute.attention='cudnn' needs an NVIDIA GPU and compute.dtype="
+      "'bfloat16'; set it to 'xla'"
+    )
   if not config.data.statements or min(config.data.statements) < 0:
     raise UserError(
       f"data.statements={tuple(config.data.statements)}; expected numbers of "
@@ -102,11 +114,6 @@ def _check_report_tower(config: ConfigDict) -> None:
     raise UserError(
       f"report.train={report.train!r}; expected frozen, full, or last_1 to "
       f"last_{model.depth}, the number of blocks to train"
-    )
-  if report.train != "full" and not report.checkpoint:
-    raise UserError(
-      f"report.train={report.train!r} would freeze random weights; give "
-      "report.checkpoint, or report.train='full'"
     )
   if report.train != "full" and config.loss.mlm:
     raise UserError(
@@ -160,133 +167,8 @@ def build_model(
     reconstruct=bool(loss.ecg),
     use_mlm=bool(loss.mlm),
     num_frozen=num_frozen(config),
-    dtype=jnp.dtype(config.dtype),
+    compute=layers.Compute(**config.compute),
   )
-
-
-def forward(
-  model: cgdmer.CGDMER,
-  config: ConfigDict,
-  params,
-  batch: Batch,
-  key: Key[Array, ""],
-) -> tuple[cgdmer.Outputs, masking.TokenMask, Array, Array]:
-  """Preprocesses, masks and runs the model.
-
-  Returns:
-    Outputs, the masked reports, the patches (B, L, N, p), and which of them
-    (B, L, N) are to be reconstructed.
-  """
-  patch_key, statement_key, token_key = jax.random.split(key, 3)
-  lead_valid = batch["lead_valid"]
-  x = preprocessing.preprocess(batch["ecg"], lead_valid, config.preprocess)
-  patches = preprocessing.patchify(x, config.model.patch_length)
-  mask = masking.sample_patch_mask(
-    patch_key,
-    lead_valid,
-    model.num_patches,
-    config.mask.kind,
-    config.mask.lead_ratio,
-    config.mask.time_ratio,
-  )
-  tokens = batch["tokens"]
-  if tuple(config.data.statements) != (0,):
-    tokens = masking.sample_statements(
-      statement_key,
-      tokens,
-      batch["statement"],
-      config.data.statements,
-      config.report.max_length,
-      model.vocabulary.pad_id,
-    )
-  if model.use_mlm:
-    words = masking.sample_token_mask(
-      token_key,
-      tokens,
-      config.mask.token_ratio,
-      model.vocabulary,
-    )
-  else:
-    words = masking.unmasked_tokens(tokens)
-  variables = {"params": params}
-  states = _known_states(batch)
-  out = model.apply(variables, patches, lead_valid, mask, words, states)
-  if config.align_view == "full" and model.use_report:
-    full = masking.full_view(lead_valid, model.num_patches)
-    _, ecg = model.apply(variables, patches, full, method="encode_ecg")
-    _, report = model.apply(variables, tokens, states, method="encode_report")
-    out = out.replace(ecg=ecg, report=report)
-  return out, words, patches, mask.hidden
-
-
-def _known_states(batch: Batch) -> Array | None:
-  """Outputs of the frozen layers of the report encoder, if they are known.
-
-  Returns:
-    (B, S, width), meaningless behind the end of a report; None if unknown.
-  """
-  if "state_table" not in batch:
-    return batch.get("states")
-  table, tokens = batch["state_table"], batch["tokens"]
-  row = batch["state_start"][:, None] + jnp.arange(tokens.shape[1])[None]
-  return jnp.take(table, row, axis=0, mode="clip")
-
-
-def loss_terms(
-  model: cgdmer.CGDMER,
-  config: ConfigDict,
-  params,
-  batch: Batch,
-  key: Key[Array, ""],
-  mesh: jax.sharding.Mesh | None = None,
-) -> dict[str, Array]:
-  """The terms of the objective, unweighted, and "loss", their weighted sum.
-
-  `mesh` is needed for `config.loss.ring` only.
-
-  With a report tower also "padding", the share of padding in what it reads;
-  with alignment "false_negatives_avoided", the matching pairs of the batch
-  besides those of a record with itself.
-  """
-  out, words, patches, hidden = forward(model, config, params, batch, key)
-  weights = config.loss
-  terms, facts = {}, {}
-  if model.use_report:
-    has_text = batch["has_text"]
-    texts = losses.Texts(
-      batch["report"], losses.fingerprint(words.original), has_text
-    )
-    padding = words.tokens == model.vocabulary.pad_id
-    facts["padding"] = jnp.mean(padding.astype(jnp.float32))
-  if model.reconstruct:
-    target, _, _ = preprocessing.normalise_patches(patches)
-    terms["ecg"] = losses.reconstruction(out.samples, target, hidden)
-  if model.use_mlm:
-    terms["mlm"] = losses.masked_language_model(
-      out.word_logits, words.target, words.weight
-    )
-  if weights.align:
-    both = (out.ecg.shared, out.report.shared, texts, out.log_scale)
-    if weights.ring:
-      terms["align"], count = ring.alignment(
-        weights.alignment, *both, out.bias, mesh
-      )
-    elif weights.alignment == "sigmoid":
-      terms["align"] = losses.sigmoid_alignment(*both, out.bias)
-      count = losses.false_negatives(texts)
-    else:
-      terms["align"] = losses.infonce_alignment(*both)
-      count = losses.false_negatives(texts)
-    facts["false_negatives_avoided"] = count.astype(jnp.float32)
-  if weights.disentangle:
-    between = losses.cross_correlation
-    total = between(out.ecg.shared, out.ecg.specific)
-    if model.use_report:
-      total += between(out.report.shared, out.report.specific, has_text)
-      total += between(out.ecg.specific, out.report.specific, has_text)
-    terms["disentangle"] = total
-  terms["loss"] = sum(weights[name] * value for name, value in terms.items())
-  return terms | facts
 
 
 def step_key(seed: int, step: Array) -> Key[Array, ""]:
@@ -299,19 +181,19 @@ def make_train_step(
   config: ConfigDict,
   optimizer: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+) -> StepFn:
   """Returns `train_step(state, batch) -> (state, metrics)`, to be jitted.
 
   Metrics are those of the parameters before the update.
   """
 
-  def train_step(state: TrainState, batch: Batch):
+  def train_step(state: TrainState, batch: objective.Batch):
     trained, frozen = optim.split(state.params, model.num_frozen)
 
     def loss_fn(trained):
       key = step_key(config.seed, state.step)
       params = optim.merge(trained, frozen)
-      terms = loss_terms(model, config, params, batch, key, mesh)
+      terms = objective.loss_terms(model, config, params, batch, key, mesh)
       return terms["loss"], terms
 
     gradient, terms = jax.grad(loss_fn, has_aux=True)(trained)
@@ -323,7 +205,7 @@ def make_train_step(
   return train_step
 
 
-def example_batch(num_samples: int, batch_size: int = 1) -> Batch:
+def example_batch(num_samples: int, batch_size: int = 1) -> objective.Batch:
   """Zeros of the shapes that a batch has; for tracing."""
   return {
     "ecg": jnp.zeros((batch_size, 12, num_samples), jnp.int16),
@@ -347,31 +229,48 @@ def init_params(model: cgdmer.CGDMER, config: ConfigDict, num_samples: int):
   return model.init(key, patches, lead_valid, mask, words)["params"]
 
 
+def abstract_state(
+  model: cgdmer.CGDMER,
+  config: ConfigDict,
+  optimizer: optax.GradientTransformation,
+  num_samples: int,
+  mesh: jax.sharding.Mesh,
+) -> TrainState:
+  """Shapes and shardings of the state that `create_state` makes."""
+  shapes = jax.eval_shape(_initialiser(model, config, optimizer, num_samples))
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    sharding.state_shardings(shapes, mesh),
+  )
+
+
 def create_state(
   model: cgdmer.CGDMER,
   config: ConfigDict,
   optimizer: optax.GradientTransformation,
   num_samples: int,
   mesh: jax.sharding.Mesh,
-) -> tuple[TrainState, TrainState]:
-  """Fresh state, born sharded, and its abstract twin with shardings.
+) -> TrainState:
+  """Fresh state, born sharded.
 
   No device ever holds an unsharded copy of a sharded parameter.
   """
+  arguments = model, config, optimizer, num_samples
+  abstract = abstract_state(*arguments, mesh)
+  # It runs once: compiling it well would take longer than running it.
+  init = jax.jit(
+    _initialiser(*arguments),
+    out_shardings=jax.tree.map(lambda x: x.sharding, abstract),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
+  return init()
 
-  def init():
+
+def _initialiser(model, config, optimizer, num_samples):
+  def init() -> TrainState:
     params = init_params(model, config, num_samples)
     trained, _ = optim.split(params, model.num_frozen)
     return TrainState(jnp.int32(0), params, optimizer.init(trained))
 
-  shapes = jax.eval_shape(init)
-  shardings = sharding.state_shardings(shapes, mesh)
-  abstract = jax.tree.map(
-    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-    shapes,
-    shardings,
-  )
-  # It runs once: compiling it well would take longer than running it.
-  options = {"xla_backend_optimization_level": 0}
-  init = jax.jit(init, out_shardings=shardings, compiler_options=options)
-  return init(), abstract
+  return init

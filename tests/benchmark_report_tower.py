@@ -63,7 +63,7 @@ def time_steps(name):
   )
   with tempfile.TemporaryDirectory() as folder:
     source = types.SimpleNamespace(path=epath.Path(folder), split="train")
-    state, _ = train_step.create_state(model, c, optimizer, 1000, mesh)
+    state = train_step.create_state(model, c, optimizer, 1000, mesh)
     start = time.perf_counter()
     states = report_tower.frozen_states(model, state.params, table, source)
     took = time.perf_counter() - start

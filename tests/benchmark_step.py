@@ -55,7 +55,7 @@ def run_jax(geometry):
     c, 1000, Vocabulary(1000, 0, 1, 4, (0, 1, 2, 3, 4))
   )
   optimizer = optim.make_optimizer(c, 1000)
-  state, _ = train_step.create_state(model, c, optimizer, 1000, mesh)
+  state = train_step.create_state(model, c, optimizer, 1000, mesh)
   step_fn = jax.jit(
     train_step.make_train_step(model, c, optimizer, mesh), donate_argnums=0
   )

@@ -1,4 +1,5 @@
 import pathlib
+import resource
 import shutil
 
 import flax.struct
@@ -9,6 +10,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from cgdmer_jax import checkpoint
 from cgdmer_jax.checkpoint import Checkpointer, find_checkpoint, load_params
 from cgdmer_jax.errors import UserError
 
@@ -239,5 +241,98 @@ def test_partly_deleted_checkpoint(tmp_path):
   with checkpointer(tmp_path) as c:
     c.save(4, make_state())
   (tmp_path / "checkpoints" / "4" / "default" / "_METADATA").unlink()
-  with pytest.raises(UserError, match="checkpoints/4 is incomplete"):
+  with pytest.raises(UserError, match="checkpoints/4 is damaged .*_METADATA"):
     load_params(tmp_path / "checkpoints" / "4", abstract(1).params)
+
+
+def flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 0x10
+  path.write_bytes(bytes(data))
+
+
+def cut(path):
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def save_two(workdir):
+  state = make_state()
+  with checkpointer(workdir) as c:
+    c.save(3, state)
+    c.save(4, add_one(jax.tree.map(jnp.copy, state)))
+  return state
+
+
+def largest_file(directory):
+  files = [p for p in directory.rglob("*") if p.is_file()]
+  return max(files, key=lambda p: p.stat().st_size)
+
+
+@pytest.mark.parametrize(
+  ("damage", "where"),
+  [
+    (flip, None),  # of the arrays: Orbax would not notice
+    (cut, None),
+    (pathlib.Path.unlink, None),
+    (flip, "default/_METADATA"),
+    (cut, "default/manifest.ocdbt"),
+    (pathlib.Path.unlink, "default/_METADATA"),
+  ],
+)
+def test_damaged_checkpoints_are_set_aside(tmp_path, damage, where, caplog):
+  state = save_two(tmp_path)
+  newest = tmp_path / "checkpoints" / "4"
+  damage(newest / where if where else largest_file(newest / "default"))
+  with pytest.raises(UserError, match="checkpoints/4 is damaged"):
+    load_params(newest, abstract(1).params)
+  with checkpointer(tmp_path) as c:
+    step, restored = c.restore_latest(abstract(1))
+    assert step == 3
+    assert_same(restored, state)
+    assert "checkpoint 4 is damaged" in caplog.text
+    assert (tmp_path / "damaged-checkpoint-4" / "default").is_dir()
+    assert c.save(4, restored)  # its name is free
+  with checkpointer(tmp_path) as c:
+    assert c.restore_latest(abstract(1))[0] == 4
+
+
+def test_damaged_checkpoints_alone_begin_nothing_anew(tmp_path):
+  save_two(tmp_path)
+  for step in "34":
+    flip(largest_file(tmp_path / "checkpoints" / step / "default"))
+  with (
+    checkpointer(tmp_path) as c,
+    pytest.raises(UserError, match="every checkpoint in .* is damaged"),
+  ):
+    c.restore_latest(abstract(1))
+  assert names(tmp_path) == {"3", "4"}
+
+
+def test_checksums_do_not_depend_on_the_mesh():
+  four, one = (
+    np.asarray(checkpoint._checksums(make_state(devices))) for devices in (4, 1)
+  )
+  np.testing.assert_array_equal(four, one)
+  leaves = jax.tree.leaves(make_state())
+  assert len(four) == len(leaves) and len(set(four.tolist())) > 5
+
+
+def test_full_disk(tmp_path):
+  state = make_state()
+  c = checkpointer(tmp_path)
+  c.save(1, state)
+  c.wait()
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+  try:
+    with pytest.raises(UserError, match="cannot be written") as e:
+      c.save(2, state)
+      c.wait()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert "\n" not in str(e.value) and "the last one is 1" in str(e.value)
+  with checkpointer(tmp_path) as c:
+    step, restored = c.restore_latest(abstract(1))
+    assert step == 1
+    assert_same(restored, state)
+  assert names(tmp_path) == {"1"}

@@ -219,11 +219,15 @@ def test_reconstruction_counts_hidden_patches_only():
   predicted, target = rng.normal(size=(2, 3, 2, 4, 5)).astype(np.float32)
   hidden = rng.random((3, 2, 4)) < 0.5
   expected = ((predicted - target)[hidden] ** 2).mean()
-  value = losses.reconstruction(predicted, target, hidden)
+
+  def loss(*arguments):
+    return losses.mean(*losses.hidden_error(*arguments))
+
+  value = loss(predicted, target, hidden)
   np.testing.assert_allclose(value, expected, rtol=1e-6)
-  gradient = jax.grad(losses.reconstruction)(predicted, target, hidden)
+  gradient = jax.grad(loss)(predicted, target, hidden)
   assert not np.asarray(gradient)[~hidden].any()
-  assert losses.reconstruction(predicted, target, hidden & False) == 0
+  assert loss(predicted, target, hidden & False) == 0
 
 
 def test_masked_language_model_equals_numpy():
@@ -234,7 +238,7 @@ def test_masked_language_model_equals_numpy():
   p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   nll = -np.log(np.take_along_axis(p, target[..., None], -1))[..., 0]
   np.testing.assert_allclose(
-    losses.masked_language_model(logits, target, weight),
+    losses.mean(*losses.word_error(logits, target, weight)),
     (nll * weight).sum() / 7,
     rtol=1e-5,
   )

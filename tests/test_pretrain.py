@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from cgdmer_jax import checkpoint, evaluate, experiment, pretrain, sharding
+from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import features
 from configs import zero_shot as zero_shot_config
@@ -75,7 +77,7 @@ def arrays(workdir, step):
   return {jax.tree_util.keystr(k): np.asarray(v) for k, v in leaves}
 
 
-def test_kill_and_resume_is_bit_exact(whole, data_dir, tmp_path):
+def test_kill_and_resume_is_bit_exact(request, data_dir, tmp_path):
   flags = "--config=tests/toy.py", "--config.evaluation.tasks=()"
   killed = start(data_dir, tmp_path, *flags)
   first = tmp_path / "checkpoints" / "3"
@@ -91,6 +93,8 @@ def test_kill_and_resume_is_bit_exact(whole, data_dir, tmp_path):
   output, _ = again.communicate(timeout=240)
   assert again.returncode == 0, output
   assert "at step 3" in output
+  # Asked for late: meanwhile another worker may have made it.
+  whole = request.getfixturevalue("whole")
   expected, got = (arrays(d, 7) for d in (whole, tmp_path))
   assert expected.keys() == got.keys() and len(expected) > 100
   for name, value in expected.items():
@@ -100,25 +104,38 @@ def test_kill_and_resume_is_bit_exact(whole, data_dir, tmp_path):
   assert last[0] == last[1]
 
 
+def comparison(workdir):
+  return json.loads((workdir / "results" / "comparison.json").read_text())
+
+
+def macro(workdir, task, label_set, encoder):
+  """Macro AUROC of the first setting of a task."""
+  for row in comparison(workdir)["rows"]:
+    topic = row["task"], row["label_set"], row["label"], row["encoder"]
+    if topic == (task, label_set, "macro", encoder):
+      return row["value"]
+
+
 def check_results(recipe, workdir):
-  names = {p.name for p in (workdir / "results").iterdir()}
-  probe = "linear_probe-synthetic_ecg_tiny-superclass.json"
-  assert probe in names
-  assert ("zero_shot-synthetic_ecg_tiny-rhythm.json" in names) == (
-    recipe != "mae"
+  document = comparison(workdir)
+  encoders = ["random"] if recipe == "random" else [recipe, "random"]
+  rows = document["rows"]
+  assert {row["encoder"] for row in rows} == set(encoders)
+  tasks = {row["task"] for row in rows}
+  assert tasks == {"linear_probe"} | (
+    set() if recipe == "mae" else {"zero_shot"}
   )
-  document = json.loads((workdir / "results" / probe).read_text())
-  assert document["label_mode"] == "fixed"
-  encoders = [e["name"] for e in document["encoders"]]
-  assert encoders == (["random"] if recipe == "random" else [recipe, "random"])
+  assert all("report encoder" in n["reason"] for n in document["not_done"])
+  assert len(document["not_done"]) == (4 if recipe == "mae" else 0)
   figures = {p.name for p in (workdir / "figures").iterdir()}
   assert "auroc-synthetic_ecg-tiny-rhythm.png" in figures
+  assert "macro-synthetic_ecg-tiny-superclass.png" in figures
   assert ("tracing-1.png" in figures) == (
     recipe in ("mae", "masked_clip", "cg_dmer")
   )
 
 
-@pytest.mark.parametrize("recipe", ["random", "mae", "clip", "masked_clip"])
+@pytest.mark.parametrize("recipe", ["random", "mae"])
 def test_every_recipe_trains_and_is_evaluated(recipe, data_dir, tmp_path):
   pretrain.run(toy.get_config(f"recipe={recipe}"), tmp_path, data_dir)
   check_results(recipe, tmp_path)
@@ -130,24 +147,21 @@ def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path, caplog):
   mesh = sharding.make_mesh(config.mesh)
   loaded = experiment.load(str(whole), 1000, mesh)
   assert loaded.step == 7 and loaded.name == "cg_dmer"
-  # Evaluating leaves every parameter bit-identical, and another mesh scores
-  # the same.
-  before = jax.tree.map(np.array, jax.device_get(loaded.params))
-  evaluate.evaluate(
-    loaded, config.evaluation, evaluate.TASKS, mesh, tmp_path, data_dir
-  )
-  jax.tree.map(np.testing.assert_array_equal, before, loaded.params)
-  name = "results/zero_shot-synthetic_ecg_tiny-rhythm.json"
+  # Another mesh scores the same.
+  names = f"{whole},random"
+  evaluate.evaluate(names, config.evaluation, mesh, tmp_path, data_dir)
   first, second = (
-    json.loads((d / name).read_text())["encoders"][0]["settings"][0]
-    for d in (whole, tmp_path)
+    macro(d, "zero_shot", "rhythm", "cg_dmer") for d in (whole, tmp_path)
   )
-  assert first["macro_auroc"] == pytest.approx(second["macro_auroc"], abs=1e-3)
-  # Padding never counts: any batch size gives the same features.
-  source = evaluate.EcgSource("synthetic_ecg/tiny", "test[:21]", data_dir)
+  assert first == pytest.approx(second, abs=1e-3)
+  # Padding never counts: any batch size gives the same features. Every
+  # parameter stays bit-identical.
+  before = jax.tree.map(np.array, jax.device_get(loaded.params))
+  source = EcgSource("synthetic_ecg/tiny", "test[:21]", data_dir)
   extractor = features.Extractor(loaded, mesh)
   eight, twelve = (extractor.ecg(loaded, source, n) for n in (8, 12))
   assert eight.shared.shape == (21, 16)
+  jax.tree.map(np.testing.assert_array_equal, before, loaded.params)
   np.testing.assert_allclose(eight.shared, twelve.shared, atol=1e-5)
   caplog.clear()
   extractor.report(loaded, ["sinus rhythm"])
@@ -182,33 +196,33 @@ def test_recorded_data_sets_are_evaluated(
   preset, source, splits, whole, real_data, tmp_path
 ):
   config = zero_shot_config.get_config(preset).evaluation.unlock()
+  label_set = "cpsc2018" if preset == "cpsc2018" else "superclass"
   config.update(
     toy.get_config().evaluation,
-    dataset=config.dataset,
-    label_sets=config.label_sets[:1],
+    datasets=config.datasets,
+    label_sets=(label_set,),
     min_positives=1,
   )
   build.build(
-    config.dataset,
+    config.datasets,
     manual_dir=real_data / source,
     splits_dir=splits and real_data / splits,
     data_dir=tmp_path,
     max_rejected=1.0,
   )
   mesh = sharding.make_mesh((-1, 1, 1))
-  loaded = experiment.load(str(whole), 1000, mesh)
-  evaluate.evaluate(loaded, config, evaluate.TASKS, mesh, tmp_path, tmp_path)
-  documents = [
-    json.loads(path.read_text())
-    for path in (tmp_path / "results").glob("*.json")
-  ]
-  assert len(documents) == len(evaluate.TASKS)
+  evaluate.evaluate(str(whole), config, mesh, tmp_path, tmp_path)
   mode = "merl_compat" if splits else "fixed"
-  for document in documents:
+  files = [
+    json.loads(path.read_text())
+    for path in (tmp_path / "results").glob("*/*.json")
+  ]
+  assert len(files) == len(config.tasks)
+  for document in files:
     assert document["label_mode"] == mode
     unknown = 0 if splits else document["num_records"]
     assert document["num_without_subject"] == unknown
-    assert document["encoders"][0]["settings"][0]["macro_auroc"]["value"]
+    assert document["settings"][0]["evaluation"]["macro_auroc"]["value"]
   text = (tmp_path / "results" / "tables.md").read_text()
   assert ("merl_compat labels: macro" in text) == bool(splits)
 
@@ -226,23 +240,22 @@ def test_nan_stops_and_names_step_and_term(data_dir, tmp_path):
 
 
 def test_sigterm_saves_and_ends_well(data_dir, tmp_path):
-  run = start(
-    data_dir,
-    tmp_path,
-    "--config=tests/toy.py:recipe=clip",
-    "--config.train.steps=100000",
-    "--config.train.checkpoint_every=100000",
-  )
-  lines = []
-  for line in run.stdout:
-    lines.append(line)
-    if line.startswith("step "):
-      run.send_signal(signal.SIGTERM)
-      break
-  output, _ = run.communicate(timeout=240)
-  assert run.returncode == 0, "".join(lines) + output
-  assert "the same command resumes" in output
-  assert checkpoint.find_checkpoint(tmp_path).exists()
+  """From without, and of several processes: tests/launch/test_local.py."""
+  config = toy.get_config("recipe=clip")
+  with config.unlocked():
+    config.train.update(steps=100_000, checkpoint_every=100_000)
+
+  def ask():
+    while not (tmp_path / "metrics.jsonl").exists():
+      time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  before = signal.getsignal(signal.SIGTERM)
+  threading.Thread(target=ask).start()
+  assert not pretrain.run(config, tmp_path, data_dir)
+  assert signal.getsignal(signal.SIGTERM) is before
+  (step,) = checkpoint.steps(tmp_path)
+  assert 0 < step < 100_000
 
 
 @pytest.mark.parametrize(
@@ -254,19 +267,7 @@ def test_sigterm_saves_and_ends_well(data_dir, tmp_path):
     ),
     (["--config=tests/toy.py", "--config.data.datset=x"], "datset"),
     (["--config=configs/pretrain.py:recipe=moco"], "recipe='moco'"),
-    (
-      ["--config=tests/toy.py", "--config.train.log_every=0"],
-      "train.log_every=0; it must be at least 1",
-    ),
-    (
-      ["--config=tests/toy.py", "--config.data.statements=(-1,)"],
-      "data.statements=(-1,); expected numbers",
-    ),
     (["--config=configs/nothing.py"], "nothing.py"),
-    (
-      ["--config=configs/zero_shot.py", "--config.checkpoint=nowhere"],
-      "no data set 'synthetic_ecg/demo'",
-    ),
   ],
 )
 def test_mistakes_end_in_one_line(flags, message, data_dir, tmp_path):
@@ -275,6 +276,28 @@ def test_mistakes_end_in_one_line(flags, message, data_dir, tmp_path):
   assert run.returncode == 2, output
   assert message in output.strip().splitlines()[-1]
   assert "Traceback" not in output
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("train.log_every", 0, "train.log_every=0; it must be at least 1"),
+    ("data.statements", (-1,), "data.statements=(-1,); expected numbers"),
+  ],
+)
+def test_wrong_values_leave_nothing(field, value, message, data_dir, tmp_path):
+  config = toy.get_config().unlock()
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(UserError, match=re.escape(message)):
+    pretrain.run(config, tmp_path / "run", data_dir)
+  assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_of_data_that_are_not_built(data_dir, tmp_path):
+  config = zero_shot_config.get_config()
+  with pytest.raises(UserError, match="no data set 'synthetic_ecg/demo'"):
+    evaluate.run(config, tmp_path / "run", data_dir)
   assert not (tmp_path / "run").exists()
 
 

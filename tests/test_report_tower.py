@@ -15,6 +15,7 @@ from etils import epath
 from cgdmer_jax import (
   checkpoint,
   export,
+  objective,
   optim,
   pretrain,
   report_tower,
@@ -76,7 +77,7 @@ def test_exactly_the_named_layers_train(train):
   model = build_model(config)
   optimizer = optim.make_optimizer(config, 10)
   mesh = one_mesh()
-  state, _ = train_step.create_state(
+  state = train_step.create_state(
     model, config, optimizer, small.NUM_SAMPLES, mesh
   )
   before = named(state.params)
@@ -173,7 +174,7 @@ def losses_and_gradients(config, params, batch, mesh):
   @jax.jit
   def run(trained, frozen, batch):
     def loss_fn(trained):
-      terms = train_step.loss_terms(
+      terms = objective.loss_terms(
         model,
         config,
         optim.merge(trained, frozen),
@@ -255,7 +256,7 @@ def test_frozen_states_are_kept_until_something_changes(tmp_path, monkeypatch):
   def states(train="last_1", dtype="float32", table=table, tower=tower):
     config = config_of(train)
     with config.unlocked():
-      config.dtype = dtype
+      config.compute.dtype = dtype
     return report_tower.frozen_states(
       build_model(config), {"report_encoder": tower}, table, source
     )
@@ -304,7 +305,6 @@ def test_frozen_states_are_kept_until_something_changes(tmp_path, monkeypatch):
     ({"report.train": "last_0"}, "expected frozen, full, or last_1 to last_3"),
     ({"report.train": "half"}, "report.train='half'"),
     ({"loss.mlm": 0.1}, "set loss.mlm=0, or report.train='full'"),
-    ({"report.checkpoint": ""}, "would freeze random weights"),
     ({"report.max_length": 17}, "expected 3 to 16, the positions"),
     ({"report.max_length": 2}, "report.max_length=2"),
     ({"report.lr": -1.0}, "report.lr=-1.0"),
@@ -319,6 +319,14 @@ def test_impossible_settings(changes, message):
   with pytest.raises(UserError, match=message) as e:
     build_model(config)
   assert "\n" not in str(e.value)
+
+
+def test_nobody_freezes_random_weights(tmp_path):
+  config = config_of("last_1")
+  with config.unlocked():
+    config.report.checkpoint = ""
+  with pytest.raises(UserError, match="would freeze random weights; give "):
+    report_tower.resolve(config, tmp_path)
 
 
 def test_recipes_without_reports_need_no_checkpoint(tmp_path):
@@ -346,7 +354,7 @@ def test_the_base_configuration_is_whole(tmp_path):
   batch = train_step.example_batch(1000, 8)
   params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
   terms = jax.eval_shape(
-    lambda params: train_step.loss_terms(
+    lambda params: objective.loss_terms(
       model, config, params, batch, jax.random.key(0)
     ),
     params,

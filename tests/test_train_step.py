@@ -8,12 +8,17 @@ import numpy as np
 import optax
 import pytest
 
-from cgdmer_jax import optim, sharding, train_step
+from cgdmer_jax import (
+  objective,
+  optim,
+  sharding,
+  step_program,
+  train_step,
+)
 from cgdmer_jax.errors import UserError
 from tests import small
 
 TERMS = ("ecg", "mlm", "align", "disentangle", "align_sigmoid")
-MESHES = {"data": (4, 1, 1), "fsdp": (1, 4, 1), "all": (2, 1, 2)}
 
 
 def mesh_of(shape):
@@ -33,7 +38,7 @@ def gradients(shape):
     sigmoid.loss.alignment = "sigmoid"
   mesh = mesh_of(shape)
   model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  state, _ = train_step.create_state(
+  state = train_step.create_state(
     model, config, optax.identity(), small.NUM_SAMPLES, mesh
   )
 
@@ -42,8 +47,8 @@ def gradients(shape):
     def loss_fn(params):
       key = train_step.step_key(config.seed, 3)
       arguments = params, batch, key
-      terms = train_step.loss_terms(model, config, *arguments)
-      other = train_step.loss_terms(model, sigmoid, *arguments)
+      terms = objective.loss_terms(model, config, *arguments)
+      other = objective.loss_terms(model, sigmoid, *arguments)
       terms["align_sigmoid"] = other["align"]
       return sum(weights[k] * terms[k] for k in TERMS), terms
 
@@ -58,11 +63,11 @@ def gradients(shape):
   return result
 
 
-@pytest.mark.parametrize("mesh", ["data", "fsdp"])
 @pytest.mark.parametrize("term", TERMS)
-def test_four_devices_equal_one(mesh, term):
+def test_four_devices_equal_one(term):
+  """More meshes: tests/test_meshes.py."""
   one, one_value = gradients((1, 1, 1))[term]
-  four, four_value = gradients(MESHES[mesh])[term]
+  four, four_value = gradients((2, 2, 1))[term]
   np.testing.assert_allclose(four_value, one_value, rtol=1e-5)
   scale = max(np.abs(x).max() for x in jax.tree.leaves(one))
   assert scale > 1e-3
@@ -77,13 +82,14 @@ def run_steps(config, shape, steps):
   mesh = mesh_of(shape)
   model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
   optimizer = optim.make_optimizer(config, 30)
-  state, abstract = train_step.create_state(
+  state = train_step.create_state(
     model, config, optimizer, small.NUM_SAMPLES, mesh
   )
-  step = jax.jit(
+  step = step_program.StepProgram(
     train_step.make_train_step(model, config, optimizer, mesh),
-    donate_argnums=0,
-    out_shardings=(jax.tree.map(lambda x: x.sharding, abstract), None),
+    train_step.abstract_state(
+      model, config, optimizer, small.NUM_SAMPLES, mesh
+    ),
   )
   history = []
   for _ in range(steps):
@@ -92,7 +98,7 @@ def run_steps(config, shape, steps):
   return state, history
 
 
-def test_it_learns_and_a_mesh_follows():
+def test_it_learns():
   config = small.config()
   with config.unlocked():
     config.data.statements = (0,)
@@ -102,9 +108,6 @@ def test_it_learns_and_a_mesh_follows():
     first, last = (np.mean([m[term] for m in x]) for x in (one[:3], one[-3:]))
     assert last < 0.95 * first, term
   assert one[0]["ecg"] != one[1]["ecg"]  # another mask at every step
-  _, many = run_steps(config, MESHES["all"], 5)
-  for a, b in zip(one[:5], many, strict=False):
-    np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("statements", [(0,), (1,)])
@@ -120,9 +123,7 @@ def test_statements_are_drawn_as_configured(statements):
   batch = small.batch()
   key = train_step.step_key(0, 0)
   read = jax.jit(
-    lambda batch: (
-      train_step.forward(model, config, params, batch, key)[1].original
-    )
+    lambda batch: objective.draw(model, config, batch, key)[1].original
   )(batch)
   ordinary = (np.asarray(read) > 4).sum(1)
   whole = (batch["tokens"] > 4).sum(1)
@@ -137,7 +138,7 @@ def test_parameters_and_moments_are_cut_alike():
   mesh = mesh_of((1, 2, 2))
   model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
   optimizer = optim.make_optimizer(config, 10)
-  state, _ = train_step.create_state(
+  state = train_step.create_state(
     model, config, optimizer, small.NUM_SAMPLES, mesh
   )
   specs = {}
@@ -238,3 +239,33 @@ def test_muon_updates_matrices_by_their_orthogonal_factor():
       assert np.abs(core - np.diag(np.diag(core))).max() < 0.02, name
       checked += 1
   assert checked == 3 + 1 + 3 + 1 + 2  # stem, qkv, out, mlp
+
+
+def test_muon_is_the_same_on_a_mesh():
+  config = small.config()
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
+  optimizer = optim.make_optimizer(config, 10)
+  shapes = jax.eval_shape(
+    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
+  )
+  shapes = {"ecg_encoder": shapes["ecg_encoder"]}
+  rng = np.random.default_rng(0)
+  gradient = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32), shapes
+  )
+  results = []
+  for shape in ((1, 1, 1), (1, 2, 2)):
+    cuts = sharding.state_shardings(shapes, mesh_of(shape))
+    cut = jax.device_put(gradient, cuts)
+    update = jax.jit(optimizer.update)
+    _, state = update(cut, jax.jit(optimizer.init)(cut), cut)
+    updates, _ = update(cut, state, cut)
+    results.append(jax.device_get(updates))
+  assert max(np.abs(x).max() for x in jax.tree.leaves(results[0])) > 1e-4
+  # Newton-Schulz steps magnify rounding.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(
+      b, a, rtol=0, atol=5e-5 * np.abs(a).max()
+    ),
+    *results,
+  )

@@ -40,16 +40,12 @@ class Outputs:
     report: embedding of the masked report.
     samples: (B, L, N, p) reconstructed patches.
     word_logits: (B, K, vocab) scores of the masked report tokens.
-    log_scale: () log of the learned similarity scale.
-    bias: () learned bias of the sigmoid loss.
   """
 
   ecg: Embedding
   report: Embedding | None
   samples: Array | None
   word_logits: Array | None
-  log_scale: Array | None
-  bias: Array | None
 
 
 class CGDMER(nn.Module):
@@ -65,7 +61,7 @@ class CGDMER(nn.Module):
     use_mlm: whether there is a report decoder.
     num_frozen: blocks of the report encoder, from below, that are not trained
       and neither are its embeddings; None: everything is trained.
-    dtype: compute type; parameters are float32.
+    compute: how it is computed.
   """
 
   config: ConfigDict
@@ -76,7 +72,7 @@ class CGDMER(nn.Module):
   reconstruct: bool
   use_mlm: bool
   num_frozen: int | None = None
-  dtype: jnp.dtype = jnp.float32
+  compute: layers.Compute = layers.Compute()
 
   def setup(self):
     """Makes the parts that the recipe needs."""
@@ -87,14 +83,14 @@ class CGDMER(nn.Module):
         c.disentangle.depth,
         c.disentangle.num_heads,
         c.disentangle.mlp_dim,
-        self.dtype,
+        self.compute,
       )
 
     def project():
-      return nn.Dense(c.disentangle.width, dtype=self.dtype)
+      return nn.Dense(c.disentangle.width, dtype=self.compute.dtype)
 
     self.ecg_encoder = ecg_encoder.EcgEncoder(
-      num_leads=12, num_patches=self.num_patches, dtype=self.dtype, **c.ecg
+      num_leads=12, num_patches=self.num_patches, compute=self.compute, **c.ecg
     )
     self.ecg_projection = project()
     self.shared_encoder = disentangle()
@@ -105,24 +101,25 @@ class CGDMER(nn.Module):
         num_leads=12,
         num_patches=self.num_patches,
         patch_length=c.patch_length,
-        dtype=self.dtype,
+        compute=self.compute,
         **c.ecg_decoder,
       )
     if not self.use_report:
       return
     self.report_encoder = report_encoder.ReportEncoder(
-      dtype=self.dtype, **self.report_sizes
+      compute=self.compute, **self.report_sizes
     )
     self.report_projection = project()
-    # SigLIP's initial values (Zhai et al. 2023, section 3.2).
-    self.log_scale = self.param(
-      "log_scale", nn.initializers.constant(jnp.log(10.0)), ()
-    )
-    self.bias = self.param("bias", nn.initializers.constant(-10.0), ())
+    # Of the similarity, for the alignment losses; initial values as in SigLIP
+    # (Zhai et al. 2023, section 3.2).
+    self.param("log_scale", nn.initializers.constant(jnp.log(10.0)), ())
+    self.param("bias", nn.initializers.constant(-10.0), ())
     if self.use_specific:
       self.report_specific_encoder = disentangle()
     if self.use_mlm:
-      self.report_decoder = decoders.ReportDecoder(c.report.width, self.dtype)
+      self.report_decoder = decoders.ReportDecoder(
+        c.report.width, self.compute.dtype
+      )
       self.word_bias = self.param(
         "word_bias", nn.initializers.zeros, (self.report_sizes["vocab_size"],)
       )
@@ -178,7 +175,7 @@ class CGDMER(nn.Module):
     if states is None:
       x = self.report_encoder(tokens, valid)
     else:
-      states = states.astype(self.dtype)
+      states = states.astype(self.compute.dtype)
       x = self.report_encoder.upper(states, valid, self.num_frozen)
     specific = self.report_specific_encoder if self.use_specific else None
     return self._disentangle(self.report_projection(x), valid, specific)
@@ -208,12 +205,11 @@ class CGDMER(nn.Module):
     samples = (
       self.decode_ecg(fused, mask, lead_valid) if self.reconstruct else None
     )
-    report = word_logits = log_scale = bias = None
+    report = word_logits = None
     if self.use_report:
       fused, report = self.encode_report(words.tokens, states)
-      log_scale, bias = self.log_scale, self.bias
       if self.use_mlm:
         at = jnp.take_along_axis(fused, words.position[..., None], axis=1)
         x = self.report_encoder.word_logits(self.report_decoder(at))
         word_logits = x + self.word_bias.astype(x.dtype)[None, None]
-    return Outputs(ecg, report, samples, word_logits, log_scale, bias)
+    return Outputs(ecg, report, samples, word_logits)

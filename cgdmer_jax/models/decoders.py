@@ -21,7 +21,7 @@ class EcgDecoder(nn.Module):
   depth: int
   num_heads: int
   mlp_dim: int
-  dtype: jnp.dtype = jnp.float32
+  compute: layers.Compute = layers.Compute()
 
   @nn.compact
   def __call__(
@@ -42,7 +42,8 @@ class EcgDecoder(nn.Module):
       Predicted samples of every patch, hidden or not.
     """
     b, l, n, d = tokens.shape[0], self.num_leads, self.num_patches, self.width
-    x = nn.Dense(d, dtype=self.dtype, name="fuse")(tokens)
+    dtype = self.compute.dtype
+    x = nn.Dense(d, dtype=dtype, name="fuse")(tokens)
     embed = nn.initializers.normal(0.02)
     hole = self.param("mask_token", embed, (1, 1, d)).astype(x.dtype)
     lead = self.param("lead_embedding", embed, (l, 1, d)).astype(x.dtype)
@@ -53,12 +54,11 @@ class EcgDecoder(nn.Module):
     x = masking.permute(x, mask.inverse, mask.order).reshape(b, l, n, d)
     time = jnp.asarray(layers.sincos_embedding(n, d), x.dtype)
     x += (lead + time[None])[None]
-    for i in range(self.depth):
-      x = layers.AxialBlock(
-        self.num_heads, self.mlp_dim, self.dtype, name=f"block_{i}"
-      )(x, lead_valid)
-    x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
-    return nn.Dense(self.patch_length, dtype=self.dtype, name="samples")(x)
+    sizes = {"num_heads": self.num_heads, "mlp_dim": self.mlp_dim}
+    blocks = layers.stack(layers.AxialBlock, self.depth, self.compute, **sizes)
+    x = blocks(x, lead_valid)
+    x = nn.LayerNorm(dtype=dtype, name="norm")(x)
+    return nn.Dense(self.patch_length, dtype=dtype, name="samples")(x)
 
 
 class ReportDecoder(nn.Module):

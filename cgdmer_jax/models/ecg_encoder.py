@@ -55,7 +55,7 @@ class EcgEncoder(nn.Module):
   num_heads: int
   mlp_dim: int
   stem: Sequence[tuple[int, int, int]]
-  dtype: jnp.dtype = jnp.float32
+  compute: layers.Compute = layers.Compute()
 
   @nn.compact
   def __call__(
@@ -74,18 +74,19 @@ class EcgEncoder(nn.Module):
     Returns:
       Tokens; those of ignored slots are meaningless.
     """
-    x = PatchStem(self.width, self.stem, self.dtype, name="stem")(patches)
+    dtype = self.compute.dtype
+    x = PatchStem(self.width, self.stem, dtype, name="stem")(patches)
     # A product with one-hot rows: the gradient of a gather is a scatter, slow.
     lead = jax.nn.one_hot(index // self.num_patches, self.num_leads)
     x += nn.Dense(
       self.width,
       use_bias=False,
-      dtype=self.dtype,
+      dtype=dtype,
       kernel_init=nn.initializers.normal(0.02),
       name="lead_embedding",
     )(lead)
     time = layers.sincos_embedding(self.num_patches, self.width)
     x += jnp.asarray(time, x.dtype)[index % self.num_patches]
     return layers.Transformer(
-      self.depth, self.num_heads, self.mlp_dim, self.dtype, name="blocks"
+      self.depth, self.num_heads, self.mlp_dim, self.compute, name="blocks"
     )(x, seen)

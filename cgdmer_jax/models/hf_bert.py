@@ -26,7 +26,7 @@ from flax import traverse_util
 
 from cgdmer_jax.data import reports
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.models import hf_files
+from cgdmer_jax.models import hf_files, layers
 from cgdmer_jax.models.report_encoder import ReportEncoder
 
 if TYPE_CHECKING:
@@ -103,9 +103,10 @@ class BertConfig:
   type_vocab_size: int = 2
   epsilon: float = 1e-12  # of LayerNorm
 
-  def build(self, dtype: jnp.dtype = jnp.float32) -> ReportEncoder:
-    """The module that computes in `dtype`; its parameters are float32."""
-    return ReportEncoder(**dataclasses.asdict(self), dtype=dtype)
+  def build(self, compute: layers.Compute | None = None) -> ReportEncoder:
+    """The module of these sizes, computing as `compute` says."""
+    compute = compute or layers.Compute()
+    return ReportEncoder(**dataclasses.asdict(self), compute=compute)
 
 
 def load_config(

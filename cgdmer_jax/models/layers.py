@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
+
+from cgdmer_jax import sharding
+
+# What the backward pass finds instead of computing it again.
+_REMAT = {
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+REMAT = ("none", *_REMAT)
+ATTENTION = ("xla", "cudnn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+  """How, not what, transformers compute; `config.compute`.
+
+  Attributes:
+    dtype: of activations; parameters, softmax, norms and losses are float32.
+    attention: "xla", or "cudnn": flash attention of NVIDIA GPUs, in 16 bits.
+    scan: one compiled block for all of a stack, whose parameters lie stacked;
+      compiles in a time that does not grow with the depth.
+    remat: what the backward pass recomputes of a block: "none", "dots" all but
+      products with weights, "full" everything.
+  """
+
+  dtype: str = "float32"
+  attention: str = "xla"
+  scan: bool = False
+  remat: str = "none"
+
+  def recomputed(self, block: type[nn.Module]) -> type[nn.Module]:
+    """`block`, as `remat` says."""
+    if self.remat == "none":
+      return block
+    return nn.remat(block, prevent_cse=not self.scan, policy=_REMAT[self.remat])
 
 
 def sincos_embedding(length: int, width: int) -> np.ndarray:
@@ -30,7 +69,7 @@ class Attention(nn.Module):
   """
 
   num_heads: int
-  dtype: jnp.dtype = jnp.float32
+  compute: Compute = Compute()
 
   @nn.compact
   def __call__(
@@ -41,13 +80,14 @@ class Attention(nn.Module):
     """Attends from every token to the valid ones (all when None)."""
     width = x.shape[-1]
     heads = (self.num_heads, width // self.num_heads)
-    qkv = nn.DenseGeneral((3, *heads), dtype=self.dtype, name="qkv")(x)
+    dtype = self.compute.dtype
+    qkv = nn.DenseGeneral((3, *heads), dtype=dtype, name="qkv")(x)
     query, key, value = (qkv[..., i, :, :] for i in range(3))
     mask = None if valid is None else valid[:, None, None, :]
-    x = jax.nn.dot_product_attention(query, key, value, mask=mask)
-    return nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(
-      x
+    x = jax.nn.dot_product_attention(
+      query, key, value, mask=mask, implementation=self.compute.attention
     )
+    return nn.DenseGeneral(width, axis=(-2, -1), dtype=dtype, name="out")(x)
 
 
 class Mlp(nn.Module):
@@ -69,15 +109,47 @@ class Block(nn.Module):
 
   num_heads: int
   mlp_dim: int
-  dtype: jnp.dtype = jnp.float32
+  compute: Compute = Compute()
 
   @nn.compact
   def __call__(self, x: Array, valid: Array | None = None) -> Array:
     """`x` (batch, token, width); see `Attention` for `valid`."""
-    y = nn.LayerNorm(dtype=self.dtype, name="norm_attention")(x)
-    x += Attention(self.num_heads, self.dtype, name="attention")(y, valid)
-    y = nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x)
-    return x + Mlp(self.mlp_dim, self.dtype, name="mlp")(y)
+    dtype = self.compute.dtype
+    x = sharding.constrain_batch(x)
+    y = nn.LayerNorm(dtype=dtype, name="norm_attention")(x)
+    x += Attention(self.num_heads, self.compute, name="attention")(y, valid)
+    y = nn.LayerNorm(dtype=dtype, name="norm_mlp")(x)
+    return x + Mlp(self.mlp_dim, dtype, name="mlp")(y)
+
+
+def stack(
+  block: type[nn.Module], depth: int, compute: Compute, **sizes
+) -> Callable[..., Array]:
+  """`depth` blocks one after the other, inside a compact module.
+
+  Args:
+    block: class of the blocks; the first argument is what goes through them,
+      the others are the same for all.
+    depth: how many; parameters are `block_0`, `block_1`, ..., or with
+      `compute.scan` those of all in `layers`, stacked along a first axis.
+    compute: how they compute.
+    **sizes: further fields of `block`.
+  """
+  block = compute.recomputed(block)
+  make = functools.partial(block, compute=compute, **sizes)
+  if not compute.scan:
+    blocks = [make(name=f"block_{i}") for i in range(depth)]
+    return lambda x, *rest: functools.reduce(
+      lambda x, block: block(x, *rest), blocks, x
+    )
+  scan = nn.scan(
+    lambda block, x, rest: (block(x, *rest), None),
+    variable_axes={"params": 0},
+    split_rngs={"params": True},
+    in_axes=nn.broadcast,
+    length=depth,
+  )
+  return lambda x, *rest: scan(make(name="layers"), x, rest)[0]
 
 
 class Transformer(nn.Module):
@@ -86,16 +158,14 @@ class Transformer(nn.Module):
   depth: int
   num_heads: int
   mlp_dim: int
-  dtype: jnp.dtype = jnp.float32
+  compute: Compute = Compute()
 
   @nn.compact
   def __call__(self, x: Array, valid: Array | None = None) -> Array:
     """`x` (batch, token, width); see `Attention` for `valid`."""
-    for i in range(self.depth):
-      x = Block(self.num_heads, self.mlp_dim, self.dtype, name=f"block_{i}")(
-        x, valid
-      )
-    return nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+    sizes = {"num_heads": self.num_heads, "mlp_dim": self.mlp_dim}
+    x = stack(Block, self.depth, self.compute, **sizes)(x, valid)
+    return nn.LayerNorm(dtype=self.compute.dtype, name="norm")(x)
 
 
 class AxialBlock(nn.Module):
@@ -107,7 +177,7 @@ class AxialBlock(nn.Module):
 
   num_heads: int
   mlp_dim: int
-  dtype: jnp.dtype = jnp.float32
+  compute: Compute = Compute()
 
   @nn.compact
   def __call__(
@@ -117,19 +187,21 @@ class AxialBlock(nn.Module):
   ) -> Float[Array, "batch lead patch width"]:
     """Missing leads are attended to by nobody but themselves."""
     b, l, n, d = x.shape
-    y = nn.LayerNorm(dtype=self.dtype, name="norm_time")(x)
-    y = Attention(self.num_heads, self.dtype, name="time")(
+    dtype = self.compute.dtype
+    x = sharding.constrain_batch(x)
+    y = nn.LayerNorm(dtype=dtype, name="norm_time")(x)
+    y = Attention(self.num_heads, self.compute, name="time")(
       y.reshape(b * l, n, d)
     )
     x += y.reshape(b, l, n, d)
-    y = nn.LayerNorm(dtype=self.dtype, name="norm_lead")(x)
-    y = Attention(self.num_heads, self.dtype, name="lead")(
+    y = nn.LayerNorm(dtype=dtype, name="norm_lead")(x)
+    y = Attention(self.num_heads, self.compute, name="lead")(
       y.swapaxes(1, 2).reshape(b * n, l, d),
       jnp.repeat(lead_valid, n, axis=0),
     )
     x += y.reshape(b, n, l, d).swapaxes(1, 2)
-    y = nn.LayerNorm(dtype=self.dtype, name="norm_mlp")(x)
-    return x + Mlp(self.mlp_dim, self.dtype, name="mlp")(y)
+    y = nn.LayerNorm(dtype=dtype, name="norm_mlp")(x)
+    return x + Mlp(self.mlp_dim, dtype, name="mlp")(y)
 
 
 def masked_mean(

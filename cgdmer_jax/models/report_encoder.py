@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from cgdmer_jax import sharding
 from cgdmer_jax.models import layers
 
 _EPSILON = 1e-12  # of LayerNorm; Hugging Face's default for BERT
@@ -17,20 +18,46 @@ class BertBlock(nn.Module):
 
   num_heads: int
   mlp_dim: int
-  dtype: jnp.dtype = jnp.float32
+  compute: layers.Compute = layers.Compute()
   epsilon: float = _EPSILON
 
   @nn.compact
   def __call__(self, x: Array, valid: Array) -> Array:
     """`x` (batch, token, width), attending to the valid tokens."""
-    y = layers.Attention(self.num_heads, self.dtype, name="attention")(x, valid)
-    x = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm_attention")(
-      x + y
-    )
-    y = nn.Dense(self.mlp_dim, dtype=self.dtype, name="up")(x)
+    dtype = self.compute.dtype
+    x = sharding.constrain_batch(x)
+    attention = layers.Attention(self.num_heads, self.compute, name="attention")
+    x += attention(x, valid)
+    x = nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_attention")(x)
+    y = nn.Dense(self.mlp_dim, dtype=dtype, name="up")(x)
     y = jax.nn.gelu(y, approximate=False)
-    y = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y)
-    return nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm_mlp")(x + y)
+    y = nn.Dense(x.shape[-1], dtype=dtype, name="down")(y)
+    return nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_mlp")(x + y)
+
+
+class Table(nn.Module):
+  """Embeddings by number; `nn.Embed` for tables that are cut over devices."""
+
+  count: int
+  width: int
+  dtype: str = "float32"
+
+  def setup(self):
+    """Makes the table."""
+    self.embedding = self.param(
+      "embedding", nn.initializers.normal(0.02), (self.count, self.width)
+    )
+
+  def _whole(self) -> Array:
+    return sharding.gather(self.embedding.astype(self.dtype))
+
+  def __call__(self, index: Array) -> Array:
+    """Rows of the table: (..., width)."""
+    return jnp.take(self._whole(), index, axis=0)
+
+  def attend(self, x: Array) -> Array:
+    """Products with every row: (..., count)."""
+    return x.astype(self.dtype) @ self._whole().T
 
 
 class ReportEncoder(nn.Module):
@@ -42,7 +69,7 @@ class ReportEncoder(nn.Module):
   depth: int
   num_heads: int
   mlp_dim: int
-  dtype: jnp.dtype = jnp.float32
+  compute: layers.Compute = layers.Compute()
   type_vocab_size: int = 2  # segments; only the first is ever used
   epsilon: float = _EPSILON
 
@@ -50,19 +77,16 @@ class ReportEncoder(nn.Module):
     """Makes the embedding tables and the blocks."""
 
     def embed(count):
-      return nn.Embed(
-        count,
-        self.width,
-        dtype=self.dtype,
-        embedding_init=nn.initializers.normal(0.02),
-      )
+      return Table(count, self.width, self.compute.dtype)
 
     self.word = embed(self.vocab_size)
     self.position = embed(self.num_positions)
     self.token_type = embed(self.type_vocab_size)
-    self.norm = nn.LayerNorm(self.epsilon, dtype=self.dtype)
+    self.norm = nn.LayerNorm(self.epsilon, dtype=self.compute.dtype)
+    # Never scanned: how many of them train is a matter of the configuration.
+    block = self.compute.recomputed(BertBlock)
     self.blocks = [
-      BertBlock(self.num_heads, self.mlp_dim, self.dtype, self.epsilon)
+      block(self.num_heads, self.mlp_dim, self.compute, self.epsilon)
       for _ in range(self.depth)
     ]
 

@@ -1,0 +1,252 @@
+"""How fast training is: the step alone, the input alone, and both together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import rich.console
+import rich.table
+from ml_collections import ConfigDict
+
+from cgdmer_jax import flops, pretrain, sharding, step_program
+from cgdmer_jax import training as training_lib
+from cgdmer_jax.data.reports import Vocabulary
+from cgdmer_jax.evaluators import results
+from cgdmer_jax.training import Training
+
+_WARM_UP = 3  # steps after compilation
+
+
+def run(
+  config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path
+) -> bool:
+  """Measures what `config` trains; prints and writes `bench-<name>.json`.
+
+  With a data set: the compiled step on a batch that is on the devices, the
+  input pipeline of this process up to the host, and the training loop with
+  both. Without one: the step on noise of `bench.num_samples`.
+
+  Args:
+    config: see `configs/bench.py`.
+    workdir: where the result goes.
+    data_dir: where data sets are.
+
+  Returns:
+    True, at the end.
+  """
+  if config.data.dataset:
+    training, document = _with_data(config, workdir, data_dir)
+  else:
+    training, document = _with_noise(config)
+  document = _facts(training) | document
+  if jax.process_index():
+    return True
+  workdir.mkdir(parents=True, exist_ok=True)
+  path = workdir / f"bench-{config.bench.name}.json"
+  results.write_atomically(path, json.dumps(document, indent=1).encode())
+  rich.console.Console().print(_table(document))
+  print(f"written: {path}")
+  return True
+
+
+def _with_data(config, workdir, data_dir):
+  prepared = pretrain.prepare(config, workdir / config.bench.name, data_dir)
+  training = prepared.training
+  state = training.fresh_state()
+  rows = prepared.read_reports(state.params, prepared.source, prepared.index)
+  with contextlib.closing(prepared.batches(rows, 0)) as batches:
+    batch = next(batches)
+  state, document = _step(training, state, batch)
+  document |= _input(training, lambda: prepared.host_batches(rows, 0))
+  document |= _loop(training, state, lambda: prepared.batches(rows, 0))
+  document["dataset"] = config.data.dataset
+  return training, document
+
+
+def _with_noise(config):
+  reads = config.model.report
+  size = reads.vocab_size or config.data.vocab_size
+  vocabulary = Vocabulary(size, 0, 1, 4, (0, 1, 2, 3, 4))
+  training = training_lib.assemble(config, config.bench.num_samples, vocabulary)
+  batch = sharding.put_batch(_noise(training), training.mesh)
+  _, document = _step(training, training.fresh_state(), batch)
+  return training, document
+
+
+def _noise(training: Training) -> dict[str, np.ndarray]:
+  """This process' part of a batch of noise; reports have the full length."""
+  config, model = training.config, training.model
+  size = config.train.batch_size // jax.process_count()
+  length = config.report.max_length
+  rng = np.random.default_rng(jax.process_index())
+  shape = (size, 12, training.num_samples)
+  batch = {
+    "ecg": rng.integers(-500, 500, shape).astype(np.int16),
+    "lead_valid": np.ones((size, 12), bool),
+    "tokens": rng.integers(5, model.vocabulary.size, (size, length), np.int32),
+    "statement": np.zeros((size, length), np.int32),
+    "report": np.arange(size, dtype=np.int32),
+    "has_text": np.ones(size, bool),
+  }
+  if model.num_frozen and model.use_report:  # their outputs are known
+    width = config.model.report.width
+    batch["states"] = rng.normal(size=(size, length, width)).astype(np.float32)
+  return batch
+
+
+def _step(training: Training, state, batch):
+  """The compiled step on a resident batch, several times `bench.steps`."""
+  bench = training.config.bench
+  size = training.config.train.batch_size
+  program = training.step.compile(batch)
+  for _ in range(_WARM_UP):
+    state, metrics = training.step(state, batch)
+  jax.block_until_ready(metrics)
+  seconds = []
+  for _ in range(bench.repeats):
+    start = time.perf_counter()
+    for _ in range(bench.steps):
+      state, metrics = training.step(state, batch)
+    jax.block_until_ready(metrics)
+    seconds.append((time.perf_counter() - start) / bench.steps)
+  median = statistics.median(seconds)
+  operations = flops.of_step(
+    training.model, training.config, training.abstract.params, batch
+  )
+  document = {
+    "step_ms": 1e3 * median,
+    "step_ms_of_each_repeat": [1e3 * s for s in seconds],
+    "step_examples_per_second": size / median,
+    "flops_per_example": operations / size,
+    "flops_per_second": operations / median,
+    "memory_bytes": step_program.memory(training.abstract, batch, program),
+  }
+  peak = flops.peak(jax.devices()[0])
+  if peak and training.config.compute.dtype == "bfloat16":
+    every = peak * jax.device_count()
+    document |= {"peak_flops_per_second": every}
+    document |= {"mfu": operations / median / every}
+  used = [d.memory_stats() for d in jax.local_devices()]
+  if all(used):
+    document["peak_bytes_in_use"] = max(u["peak_bytes_in_use"] for u in used)
+  return state, document
+
+
+def _input(training: Training, batches: Callable) -> dict[str, float]:
+  """The pipeline alone, of this process, without the way to the devices."""
+  config = training.config
+  with contextlib.closing(batches()) as host:
+    for _ in range(2 + config.data.num_workers):
+      next(host)  # readers start; what they have made ahead does not count
+    start = time.perf_counter()
+    for _ in range(config.bench.steps):
+      next(host)
+    seconds = (time.perf_counter() - start) / config.bench.steps
+  size = config.train.batch_size // jax.process_count()
+  return {"input_examples_per_second_and_process": size / seconds}
+
+
+def _loop(training: Training, state, batches: Callable) -> dict[str, float]:
+  """Steps on fresh batches, as training makes them."""
+  config = training.config
+  seconds = waiting = 0.0
+  for _ in range(2):  # the first time compiles for every length of reports
+    seconds = waiting = 0.0
+    with contextlib.closing(batches()) as device_batches:
+      unread = None
+      for number in range(_WARM_UP + config.bench.steps):
+        if number == _WARM_UP:
+          jax.block_until_ready(unread)
+          begin, waiting = time.perf_counter(), 0.0
+        asked = time.perf_counter()
+        batch = next(device_batches)
+        waiting += time.perf_counter() - asked
+        state, values = training.step(state, batch)
+        jax.block_until_ready(unread)
+        unread = values
+      jax.block_until_ready(unread)
+      seconds = time.perf_counter() - begin
+  examples = config.bench.steps * config.train.batch_size
+  return {
+    "loop_examples_per_second": examples / seconds,
+    "share_of_time_waiting_for_data": waiting / seconds,
+  }
+
+
+def _facts(training: Training) -> dict[str, Any]:
+  """What a number is worth nothing without."""
+  config = training.config
+  device = jax.devices()[0]
+  return {
+    "name": config.bench.name,
+    "recipe": config.recipe,
+    "batch_size": config.train.batch_size,
+    "samples": training.num_samples,
+    "parameters": sum(
+      x.size for x in jax.tree.leaves(training.abstract.params)
+    ),
+    "compute": config.compute.to_dict(),
+    "mesh": dict(training.mesh.shape),
+    "device": device.device_kind,
+    "platform": device.platform,
+    "devices": jax.device_count(),
+    "processes": jax.process_count(),
+    "versions": {
+      "python": platform.python_version(),
+      "jax": jax.__version__,
+      "jaxlib": metadata.version("jaxlib"),
+      "flax": flax.__version__,
+      "cgdmer_jax": metadata.version("cgdmer-jax"),
+    },
+  }
+
+
+def _table(document: dict[str, Any]) -> rich.table.Table:
+  """For the terminal."""
+  table = rich.table.Table(title=f"{document['name']}, {document['recipe']}")
+  table.add_column("what")
+  table.add_column("measured", justify="right")
+
+  def row(what, key, text, factor=1.0):
+    if key in document:
+      table.add_row(what, text.format(factor * document[key]))
+
+  mib = 2.0**-20
+  row("step", "step_ms", "{:,.1f} ms")
+  row("step, resident batch", "step_examples_per_second", "{:,.2f} examples/s")
+  row(
+    "input alone, each process",
+    "input_examples_per_second_and_process",
+    "{:,.1f} examples/s",
+  )
+  row("both together", "loop_examples_per_second", "{:,.2f} examples/s")
+  row(
+    "  waiting for data",
+    "share_of_time_waiting_for_data",
+    "{:.1f} % of the time",
+    100,
+  )
+  row("needed", "flops_per_example", "{:,.2f} GFLOP an example", 1e-9)
+  row("made", "flops_per_second", "{:,.3f} TFLOP/s", 1e-12)
+  row("MFU", "mfu", "{:.1f} %", 100)
+  for part, value in document["memory_bytes"].items():
+    table.add_row(f"memory, {part}", f"{value * mib:,.1f} MiB a device")
+  row("peak memory in use", "peak_bytes_in_use", "{:,.1f} MiB", mib)
+  table.add_row("parameters", f"{document['parameters']:,}")
+  table.add_row(
+    "on",
+    f"{document['devices']} x {document['device']}, {document['processes']} "
+    f"process(es), jax {document['versions']['jax']}",
+  )
+  return table

@@ -1,0 +1,94 @@
+"""Benchmark of the training step and its input; a minute or two on a CPU.
+
+    python -m cgdmer_jax.main --config=configs/bench.py:base
+
+The part behind the colon:
+
+    demo           the demonstration of `configs/pretrain.py`, on its data set
+                   (default)
+    tiny, small, base, large
+                   ECG encoders of these sizes with a small report encoder, on
+                   `synthetic_ecg/demo`, or another: --config.data.dataset=...
+    st_mem_small, st_mem_base
+                   masked auto-encoding at the geometry of ST-MEM: 12 leads of
+                   2,250 samples at 250 Hz, patches of 75, three of four hidden,
+                   ViT-small or ViT-base, a decoder with as many weights, batch
+                   8, AdamW; noise
+    merl           alignment at the geometry of MERL: 12 leads of 5,000 samples
+                   at 500 Hz, ViT-tiny on patches of one second, a frozen report
+                   encoder of the size of BERT-base that reads 256 tokens and
+                   whose outputs are cached, batch 8; noise
+
+Every preset runs with the mesh, `compute` and batch size that are set:
+
+    --config.compute.dtype=bfloat16 --config.train.batch_size=512
+
+Prints a table and writes `bench-<preset>.json` in the workdir: examples/s of
+the step on a resident batch, of the input pipeline alone and of both, the share
+of time that the loop waits for data, floating-point operations, MFU where the
+device is known and computes in bfloat16, and memory.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common, pretrain
+
+_NOISE = ("st_mem_small", "st_mem_base", "merl")
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """See the module docstring."""
+  options = common.parse_arg(arg, preset="demo", recipe="")
+  preset = common.choose(
+    "preset", options.preset, ("demo", *common.SIZES, *_NOISE)
+  )
+  recipes = {"st_mem_small": "mae", "st_mem_base": "mae", "merl": "clip"}
+  recipe = options.recipe or recipes.get(preset, "cg_dmer")
+  c = pretrain.get_config(f"recipe={recipe}").unlock()
+  c.task = "bench"
+  # Steps of one measurement, and how often it is made: the median counts.
+  c.bench = dict(name=preset, steps=20, repeats=3, num_samples=0)
+  if preset in common.SIZES:
+    common.set_size(c.model, preset)
+    c.model.patch_length = 50
+    c.optim.muon_lr = 0.0
+    c.compute.scan = True
+  elif preset == "merl":
+    _merl(c)
+  elif preset in _NOISE:
+    _st_mem(c, preset.removeprefix("st_mem_"))
+  return c.lock()
+
+
+def _st_mem(c: ConfigDict, size: str) -> None:
+  c.data.dataset = ""
+  c.bench.update(num_samples=2250, steps=3)
+  c.preprocess.sampling_rate = 250
+  c.model.patch_length = 75
+  c.model.ecg.stem = ()
+  common.set_size(c.model, size)
+  # The shared encoder is the last of the twelve blocks.
+  width, depth, num_heads, mlp_dim = common.SIZES[size][0]
+  c.model.ecg.update(common.transformer(width, depth - 1, num_heads, mlp_dim))
+  c.model.disentangle.update(common.transformer(width, 1, num_heads, mlp_dim))
+  # Axial blocks have two attentions: three weigh as much as four plain ones.
+  c.model.ecg_decoder.update(common.transformer(256, 3, 4, 1024))
+  c.train.batch_size = 8
+  c.optim.update(muon_lr=0.0, lr=1e-3)
+
+
+def _merl(c: ConfigDict) -> None:
+  c.data.update(dataset="", statements=(0,))
+  c.bench.update(num_samples=5000, steps=5)
+  c.preprocess.sampling_rate = 500
+  c.model.patch_length = 500
+  c.model.ecg.stem = ()
+  common.set_size(c.model, "tiny")
+  c.model.report.update(
+    common.transformer(768, 12, 12, 3072), vocab_size=30522, num_positions=512
+  )
+  c.report.update(train="frozen", max_length=256)
+  c.train.batch_size = 8
+  c.optim.update(muon_lr=0.0, lr=1e-3)

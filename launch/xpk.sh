@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# One run on TPU slices of a GKE cluster, through xpk.
+#
+#   launch/xpk.sh [--dry-run] run MAIN_ARGUMENTS...
+#   launch/xpk.sh [--dry-run] list | logs | delete
+#
+# Variables: CLUSTER, ZONE, PROJECT   of the cluster; always
+#            WORKLOAD                 name of the run; for run, logs, delete
+#            TPU_TYPE, IMAGE          for run: v5litepod-256, and an image built
+#                                     from launch/Dockerfile with EXTRA=tpu
+#            SLICES                   for run; default 1
+#            MAX_RESTARTS             for run; default 100
+#            STORAGE                  for run: name that a bucket or a Filestore
+#                                     has been attached by (xpk storage attach)
+#
+# GKE starts all pods anew when one is lost or ends with a status above 0, but
+# for 2, a user's mistake; they resume. --workdir and
+# --data_dir must be below the place where STORAGE is mounted in all pods.
+set -euo pipefail
+
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+need() {
+  local name
+  for name; do
+    [[ -n ${!name:-} ]] || fail "set $name; see the head of launch/xpk.sh"
+  done
+}
+
+show() { # prints a command so that it can be pasted
+  local word line=
+  for word; do
+    [[ $word =~ ^[a-zA-Z0-9_@%+=:,./-]+$ ]] || word=${word@Q}
+    line+="$word "
+  done
+  echo "${line% }"
+}
+
+dry_run=
+if [[ ${1:-} == --dry-run ]]; then
+  dry_run=1
+  shift
+fi
+action=${1:-}
+shift || true
+
+xpk_workload() { # xpk_workload VERB ARGUMENTS...
+  need CLUSTER ZONE PROJECT
+  local line=(xpk workload "$@"
+    "--cluster=$CLUSTER" "--zone=$ZONE" "--project=$PROJECT")
+  if [[ -n $dry_run ]]; then
+    show "${line[@]}"
+  else
+    "${line[@]}"
+  fi
+}
+
+case $action in
+  run)
+    need WORKLOAD TPU_TYPE IMAGE STORAGE
+    case " $*" in
+      *" --workdir=/"*) ;;
+      *) fail "give --workdir=/..., where STORAGE is mounted in all pods" ;;
+    esac
+    xpk_workload create "--workload=$WORKLOAD" "--tpu-type=$TPU_TYPE" \
+      "--docker-image=$IMAGE" "--num-slices=${SLICES:-1}" \
+      "--max-restarts=${MAX_RESTARTS:-100}" "--storage=$STORAGE" \
+      "--command=python -m cgdmer_jax.main --multihost --stopped_status=143 ${*@Q}" \
+      --restart-on-exit-codes=1
+    ;;
+  list) xpk_workload list ;;
+  logs)
+    need WORKLOAD
+    line=(kubectl logs "--selector=jobset.sigs.k8s.io/jobset-name=$WORKLOAD"
+      --follow --tail=50 --prefix)
+    if [[ -n $dry_run ]]; then
+      show "${line[@]}"
+    else
+      "${line[@]}"
+    fi
+    ;;
+  delete)
+    need WORKLOAD
+    xpk_workload delete "--workload=$WORKLOAD"
+    ;;
+  *) fail "'$action'; expected run, list, logs or delete" ;;
+esac
