@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import importlib
 import io
 import os
@@ -24,7 +23,7 @@ from absl import app, flags, logging
 
 from cgdmer_jax import command, paths
 from cgdmer_jax.errors import UserError
-from data_builders import downloads, records, rejects, schema
+from data_builders import downloads, locks, records, rejects, schema
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -162,9 +161,9 @@ def build(
     return final
   if recorded and manual_dir:
     _check_manual_dir(cls, manual_dir)
-  download_dir = pathlib.Path(data_dir) / "downloads"
+  download_dir = None
   if recorded and not manual_dir:
-    source = cls.DOWNLOAD
+    source, download_dir = cls.DOWNLOAD, pathlib.Path(data_dir) / "downloads"
     print(
       f"no --manual_dir: downloading {source.size} from {source.files_url} to"
       f" {download_dir}",
@@ -180,8 +179,10 @@ def build(
       with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(
           file_format="array_record",
-          download_dir=download_dir,
+          # TFDS makes these folders even if nothing comes into them.
+          download_dir=download_dir or staging / "downloads",
           download_config=tfds.download.DownloadConfig(
+            extract_dir=staging / "extracted",
             manual_dir=manual_dir,
             try_download_gcs=False,
             beam_runner=beam_runner,
@@ -239,19 +240,17 @@ def _check_manual_dir(
 def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder on the file system of `parent`, removed after success.
 
-  After a failure it stays if it holds finished shards. Its lock tells a build
+  After a failure it stays if it holds finished shards. The lock tells a build
   that runs from the remains of one that was killed.
   """
-  try:
-    parent.mkdir(parents=True, exist_ok=True)
-    lock_file = (parent / ".lock").open("w")
-  except OSError as e:
-    raise UserError(f"cannot write to --data_dir: {e}") from e
-  with lock_file as lock:
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      parent.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(locks.hold(parent / ".lock"))
     except BlockingIOError:
       raise UserError(f"another process is building {parent}") from None
+    except OSError as e:
+      raise UserError(f"cannot write to --data_dir: {e}") from e
     staging = parent / _STAGING
     staging.mkdir(exist_ok=True)
     for remains in staging.glob("*/*/incomplete.*"):  # of TFDS

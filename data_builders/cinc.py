@@ -26,7 +26,7 @@ from data_builders import (
   splits,
 )
 
-_DX = re.compile(r"^#\s*Dx:(.*)$", re.MULTILINE)
+_DX = re.compile(r"^#\s*Dx:(.*)$", re.MULTILINE | re.ASCII)
 
 
 @dataclasses.dataclass(eq=False)
@@ -60,10 +60,12 @@ def configs() -> list[CincConfig]:
 class CincBuilder(label_modes.LabelModeBuilder, skip_registration=True):
   """Base of the builders of these corpora.
 
-  A subclass defines `_signal_spec`, `_find_files`, `_read_labels` and the
-  attributes.
+  A subclass defines `_signal_spec`, `_read_labels` and the attributes.
 
   Attributes:
+    SOURCE: where the corpus is from.
+    RECORD: pattern of the ids.
+    EXAMPLE: a file of the corpus.
     LABEL_SET: name of the label set.
     LABELS: names of the labels.
     PUBLISHED: the published split files.
@@ -71,6 +73,9 @@ class CincBuilder(label_modes.LabelModeBuilder, skip_registration=True):
     CLEANING: one paragraph: what was done to the signals.
   """
 
+  SOURCE: str
+  RECORD: re.Pattern[str]
+  EXAMPLE: str
   LABEL_SET: str
   LABELS: tuple[str, ...]
   PUBLISHED: splits.Published
@@ -78,21 +83,13 @@ class CincBuilder(label_modes.LabelModeBuilder, skip_registration=True):
   CLEANING = codec.CLEANING
 
   @abc.abstractmethod
-  def _find_files(self, manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Finds the records: id -> path without suffix.
-
-    Raises:
-      UserError: there are none, or one is there twice.
-    """
-
-  @abc.abstractmethod
   def _read_labels(
-    self, manual_dir: pathlib.Path, files: Mapping[str, pathlib.Path]
+    self, source_dir: pathlib.Path, files: Mapping[str, pathlib.Path]
   ) -> dict[str, np.ndarray]:
     """Reads the labels: id -> uint8; adds unusable records to the rejects.
 
     Args:
-      manual_dir: the corpus.
+      source_dir: the corpus.
       files: id -> path without suffix.
     """
 
@@ -110,19 +107,23 @@ class CincBuilder(label_modes.LabelModeBuilder, skip_registration=True):
     )
 
   def _list_jobs(
-    self, manual_dir: pathlib.Path
+    self, source_dir: pathlib.Path
   ) -> dict[str, list[records.RecordJob]]:
-    files = self._find_files(manual_dir)
+    files = find_records(source_dir, self.RECORD)
+    if not files:
+      raise UserError(
+        f"no {self.EXAMPLE} in {source_dir}; --manual_dir must be {self.SOURCE}"
+      )
     if self.builder_config.label_mode == schema.MERL_COMPAT:
       members = self._read_published(self.PUBLISHED, self.LABELS)
     else:
-      members = _split(self._read_labels(manual_dir, files))
+      members = _split(self._read_labels(source_dir, files))
     return {
       split: [
         records.RecordJob(
           id=record_id,
           # A listed record without files is rejected when it is read.
-          path=files.get(record_id, manual_dir / record_id),
+          path=files.get(record_id, source_dir / record_id),
           subject_id="",
           report="",
           labels={self.LABEL_SET: vector},

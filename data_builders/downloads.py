@@ -16,12 +16,15 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
+import requests
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
+from data_builders import locks
 
 HOST = "https://physionet.org"
 _SUMS = "SHA256SUMS.txt"
+_PROBE_SECONDS = 10
 
 
 class DownloadFailed(UserError):
@@ -60,24 +63,49 @@ class PhysioNet:
 
 
 def fetch(
-  source: PhysioNet, dl_manager: tfds.download.DownloadManager
+  source: PhysioNet, dl_manager: tfds.download.DownloadManager, name: str
 ) -> pathlib.Path:
   """Downloads a project unless it was, and checks it.
 
   Args:
     source: what to download.
     dl_manager: knows where to keep it.
+    name: of the data set.
 
   Returns:
     Folder of the files; it exists only when all of them were checked.
 
   Raises:
     DownloadFailed: a file cannot be downloaded or is not the published one.
+    UserError: the files cannot be kept.
   """
-  listing = pathlib.Path(_download(dl_manager, source.files_url + _SUMS))
-  folder = listing.parent / f"{source.project}-{source.version}"
+  parent = pathlib.Path(dl_manager.download_dir) / name  # as TFDS does
+  folder = parent / f"{source.project}-{source.version}"
   if folder.exists():
     return folder
+  try:
+    parent.mkdir(parents=True, exist_ok=True)
+    # Two configs of a data set have the same files.
+    lock = folder.with_name(f"{folder.name}.lock")
+    waiting = f"another build is downloading {folder}; waiting for it"
+    with locks.hold(lock, waiting):
+      if not folder.exists():
+        _fetch(source, dl_manager, folder)
+  except OSError as e:
+    raise UserError(
+      f"cannot keep the files of {source.project} in {folder}: {e}; mend that"
+      " (is the disk full?) and give the same command"
+    ) from e
+  return folder
+
+
+def _fetch(
+  source: PhysioNet,
+  dl_manager: tfds.download.DownloadManager,
+  folder: pathlib.Path,
+) -> None:
+  _check_network()
+  listing = pathlib.Path(_download(dl_manager, source.files_url + _SUMS))
   sums = _parse(listing, source)
   partial = folder.with_name(f"{folder.name}.partial")
   shutil.rmtree(partial, ignore_errors=True)
@@ -91,7 +119,14 @@ def fetch(
     partial.rename(folder)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
-  return folder
+
+
+def _check_network() -> None:
+  """Fails within seconds where TFDS would try again for minutes."""
+  try:
+    requests.head(HOST, timeout=_PROBE_SECONDS)  # any answer will do
+  except requests.RequestException as e:
+    raise DownloadFailed(f"cannot reach {HOST}: {_first_line(e)}") from e
 
 
 def _download(dl_manager: tfds.download.DownloadManager, url):
@@ -99,9 +134,14 @@ def _download(dl_manager: tfds.download.DownloadManager, url):
   try:
     return dl_manager.download(url)
   except Exception as e:  # of requests, TFDS, the file system
-    cause = str(e).splitlines()[0] if str(e) else type(e).__name__
-    where = url if isinstance(url, str) else next(iter(url.values()))
-    raise DownloadFailed(f"cannot download {where}: {cause}") from e
+    where = url
+    if not isinstance(url, str):
+      where = f"all of {len(url)} files ({next(iter(url.values()))} ..)"
+    raise DownloadFailed(f"cannot download {where}: {_first_line(e)}") from e
+
+
+def _first_line(e: Exception) -> str:
+  return str(e).splitlines()[0] if str(e) else type(e).__name__
 
 
 def _parse(listing: pathlib.Path, source: PhysioNet) -> dict[str, str]:
@@ -134,33 +174,43 @@ def _unpack(
     with zipfile.ZipFile(archive) as z:
       for name, digest in sums.items():
         data = z.read(f"{root}/{name}")
-        _verify(name, data, digest, archive)
+        if not _is_published(data, digest):
+          raise DownloadFailed(
+            f"{name} is not the published file; remove {archive} and"
+            f" {archive.name}.INFO and try again"
+          )
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
   except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as e:
     raise DownloadFailed(
       f"{archive}, downloaded from {source.archive_url}, is not whole"
-      f" ({e.args[0]}); remove it and try again"
+      f" ({e.args[0]}); remove it and {archive.name}.INFO and try again"
     ) from e
 
 
 def _link(
   paths: Mapping[str, str], folder: pathlib.Path, sums: Mapping[str, str]
 ) -> None:
-  """Gives downloaded files their own names."""
+  """Gives downloaded files their own names; removes those that are wrong."""
+  wrong = []
   for name, path in paths.items():
     path = pathlib.Path(path).resolve()
-    _verify(name, path.read_bytes(), sums[name], path)
+    if not _is_published(path.read_bytes(), sums[name]):
+      wrong.append(name)
+      path.unlink()
+      info = path.with_name(f"{path.name}.INFO")  # TFDS would compare with it
+      info.unlink(missing_ok=True)
+      continue
     link = folder / name
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(path)
-
-
-def _verify(name: str, data: bytes, digest: str, where: pathlib.Path) -> None:
-  found = hashlib.sha256(data).hexdigest()
-  if found != digest:
+  if wrong:
     raise DownloadFailed(
-      f"{name} is not the published file (SHA-256 {found[:12]}.. instead of"
-      f" {digest[:12]}..); remove {where} and try again"
+      f"{len(wrong)} of {len(paths)} files ({wrong[0]} ..) are not the"
+      " published ones; they were removed, try again"
     )
+
+
+def _is_published(data: bytes, digest: str) -> bool:
+  return hashlib.sha256(data).hexdigest() == digest

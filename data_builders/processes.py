@@ -53,7 +53,7 @@ def run(
       f"one of {num_workers} building processes died, perhaps for lack of"
       " memory; try fewer with --num_workers"
     ) from None
-  except KeyboardInterrupt:
+  except (KeyboardInterrupt, GeneratorExit):  # in here, or in the caller
     executor.shutdown(wait=False, cancel_futures=True)
     held.close()  # ends the workers in the middle of what they do
     raise

@@ -29,7 +29,6 @@ _SECONDS = 10
 _MIN_SECONDS = 5
 _MERL_SECONDS = 5  # MERL keeps 5 s, "as METS did", and pads them to 10 s
 _SOURCE_RATE = 500
-_RECORD = re.compile(r"A\d{4}")  # Q0001.. are other records (CPSC-Extra)
 _REFERENCE = "REFERENCE.csv"
 _REFERENCE_COLUMNS = (
   "Recording", "First_label", "Second_label", "Third_label",
@@ -91,6 +90,9 @@ class Builder(cinc.CincBuilder):
     f"Download {_SOURCE}. manual_dir is the folder with the records, or one"
     f" above it; {_REFERENCE} must be right in it."
   )
+  SOURCE = _SOURCE
+  RECORD = re.compile(r"A\d{4}", re.ASCII)  # Q0001.. are CPSC-Extra
+  EXAMPLE = "A0001.mat"
   LABEL_SET = "cpsc2018"
   LABELS = LABEL_NAMES
   PUBLISHED = splits.merl_files("icbeb", "filename")
@@ -115,16 +117,8 @@ class Builder(cinc.CincBuilder):
   def _reader(self) -> records.Reader:
     return read
 
-  def _find_files(self, manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    files = cinc.find_records(manual_dir, _RECORD)
-    if not files:
-      raise UserError(
-        f"no A0001.mat in {manual_dir}; --manual_dir must be {_SOURCE}"
-      )
-    return files
-
   def _read_labels(
-    self, manual_dir: pathlib.Path, files: Mapping[str, pathlib.Path]
+    self, source_dir: pathlib.Path, files: Mapping[str, pathlib.Path]
   ) -> dict[str, np.ndarray]:
     if any(_has_header(path) for path in files.values()):
       codes = {}
@@ -134,7 +128,7 @@ class Builder(cinc.CincBuilder):
         except rejects.Rejected as e:
           self.rejects.add(record_id, e.reason, str(e))
     else:
-      codes = read_reference(manual_dir / _REFERENCE)
+      codes = read_reference(source_dir / _REFERENCE)
       for record_id in sorted(files.keys() - codes.keys()):
         detail = f"no row in {_REFERENCE}"
         self.rejects.add(record_id, rejects.BadMetadata.reason, detail)

@@ -21,12 +21,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cgdmer_jax.errors import UserError
 from data_builders import cinc, codec, downloads, rejects, splits
 
 _SECONDS = 10
 _SOURCE_RATE = 500
-_RECORD = re.compile(r"JS\d{5}")
 _SOURCE = (
   "ecg-arrhythmia 1.0.0 (https://physionet.org/content/ecg-arrhythmia/1.0.0/)"
   " or its copy in PhysioNet/CinC 2021"
@@ -94,6 +92,9 @@ class Builder(cinc.CincBuilder):
     f"Download {_SOURCE}. manual_dir is the folder with the records"
     " (JS00001.hea, JS00001.mat ..), or one above it."
   )
+  SOURCE = _SOURCE
+  RECORD = re.compile(r"JS\d{5}", re.ASCII)
+  EXAMPLE = "JS00001.hea"
   LABEL_SET = "csn"
   LABELS = tuple(CODES)
   PUBLISHED = splits.merl_files("chapman", "ecg_path")
@@ -103,16 +104,8 @@ class Builder(cinc.CincBuilder):
     rate = self.builder_config.sampling_rate
     return codec.SignalSpec(rate, _SECONDS * rate, source_rate=_SOURCE_RATE)
 
-  def _find_files(self, manual_dir: pathlib.Path) -> dict[str, pathlib.Path]:
-    files = cinc.find_records(manual_dir, _RECORD)
-    if not files:
-      raise UserError(
-        f"no JS00001.hea in {manual_dir}; --manual_dir must be {_SOURCE}"
-      )
-    return files
-
   def _read_labels(
-    self, manual_dir: pathlib.Path, files: Mapping[str, pathlib.Path]
+    self, source_dir: pathlib.Path, files: Mapping[str, pathlib.Path]
   ) -> dict[str, np.ndarray]:
     vectors = {}
     for record_id, path in files.items():

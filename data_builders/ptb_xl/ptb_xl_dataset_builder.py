@@ -158,19 +158,19 @@ class Builder(label_modes.LabelModeBuilder):
     return codec.SignalSpec(rate, _SECONDS * rate, source_rate=rate)
 
   def _list_jobs(
-    self, manual_dir: pathlib.Path
+    self, source_dir: pathlib.Path
   ) -> dict[str, list[records.RecordJob]]:
     config = self.builder_config
     for name in (_DATABASE, _STATEMENTS, config.folder):
-      if not (manual_dir / name).exists():
+      if not (source_dir / name).exists():
         raise UserError(
-          f"no {name} in {manual_dir}; --manual_dir must be a copy of {_SOURCE}"
+          f"no {name} in {source_dir}; --manual_dir must be a copy of {_SOURCE}"
         )
     check_statements(
-      tables.read(manual_dir / _STATEMENTS, _STATEMENT_COLUMNS, _SOURCE)
+      tables.read(source_dir / _STATEMENTS, _STATEMENT_COLUMNS, _SOURCE)
     )
     columns = (*_DATABASE_COLUMNS, config.path_column)
-    rows = tables.read(manual_dir / _DATABASE, columns, _SOURCE)
+    rows = tables.read(source_dir / _DATABASE, columns, _SOURCE)
     annotate = _derive
     if config.label_mode == schema.MERL_COMPAT:
       published = self._read_all_published()
@@ -186,7 +186,7 @@ class Builder(label_modes.LabelModeBuilder):
     for row in rows:
       try:
         split, labels = annotate(row)
-        job = _make_job(row, manual_dir, config.path_column, labels)
+        job = _make_job(row, source_dir, config.path_column, labels)
         jobs[split].append(job)
       except rejects.BadMetadata as e:
         self.rejects.add(row["ecg_id"], e.reason, str(e))
@@ -289,7 +289,7 @@ def _derive(row: Mapping[str, str]) -> Annotation:
 
 def _make_job(
   row: Mapping[str, str],
-  manual_dir: pathlib.Path,
+  source_dir: pathlib.Path,
   path_column: str,
   labels: dict[str, np.ndarray],
 ) -> records.RecordJob:
@@ -306,7 +306,7 @@ def _make_job(
     raise rejects.BadMetadata(f"report {row['report']!r}")
   return records.RecordJob(
     id=row["ecg_id"],
-    path=manual_dir / row[path_column],
+    path=source_dir / row[path_column],
     subject_id=patient[1],
     report=clean_report(row["report"]),
     labels=labels,

@@ -52,7 +52,7 @@ def test_rejects_are_limited(corpus, tmp_path):
       beam_runner="DirectRunner",
     )
   folder = tmp_path / "ptb_xl" / "100hz"
-  assert {p.name for p in folder.iterdir()} == {".lock", "rejected.jsonl"}
+  assert {p.name for p in folder.iterdir()} == {"rejected.jsonl"}
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_failed_overwrite_keeps_the_old_data_set(own_corpus, tmp_path):
   assert _files(final) == before
   _build(own_corpus, tmp_path / "data", overwrite=True, max_rejected=0.1)
   assert len(_rejected(final / "rejected.jsonl")) == 6
-  assert sorted(p.name for p in final.parent.iterdir()) == [".lock", "1.0.0"]
+  assert sorted(p.name for p in final.parent.iterdir()) == ["1.0.0"]
 
 
 def test_failure_at_the_end_leaves_no_data_set(corpus, tmp_path, monkeypatch):
@@ -257,7 +257,7 @@ def test_failure_at_the_end_leaves_no_data_set(corpus, tmp_path, monkeypatch):
       _build(corpus, tmp_path)
   assert not (tmp_path / "ptb_xl" / "100hz" / "1.0.0").exists()
   final = _build(corpus, tmp_path)
-  assert sorted(p.name for p in final.parent.iterdir()) == [".lock", "1.0.0"]
+  assert sorted(p.name for p in final.parent.iterdir()) == ["1.0.0"]
 
 
 SLOW_BUILD = """
@@ -306,7 +306,7 @@ def test_killed_build_goes_on(
   assert _files(final) == _files(whole)
   assert f"{len(finished)} shards were of a build" in capsys.readouterr().out
   assert finished <= {p.stat().st_ino for p in final.iterdir()}
-  assert sorted(p.name for p in folder.iterdir()) == [".lock", "1.0.0"]
+  assert sorted(p.name for p in folder.iterdir()) == ["1.0.0"]
 
 
 def _notes(folder):

@@ -1,4 +1,3 @@
-import csv
 import json
 import pathlib
 import shutil
@@ -9,6 +8,7 @@ import scipy.io
 import scipy.signal
 import tensorflow_datasets as tfds
 import wfdb
+from cinc_corpora import PUBLISHED, every, read_built, read_rows
 
 from cgdmer_jax.errors import UserError
 from data_builders import build, cinc, codec, rejects, schema, splits
@@ -20,25 +20,6 @@ NUMBERS = {
   "NORM": "1", "AFIB": "2", "1AVB": "3", "CLBBB": "4", "CRBBB": "5",
   "PAC": "6", "VPC": "7", "STD": "8", "STE": "9",
 }  # fmt: skip
-PUBLISHED = {"train": "train", "validation": "val", "test": "test"}
-
-
-def read_rows(path):
-  with path.open(encoding="utf-8", newline="") as f:
-    return list(csv.DictReader(f))
-
-
-def read_built(config, data_dir):
-  builder = tfds.builder(f"cpsc2018/{config}", data_dir=data_dir)
-  members = {
-    split: {e["id"].decode(): e for e in builder.as_data_source(split)}
-    for split in builder.info.splits
-  }
-  return builder.info, members
-
-
-def every(members):
-  return {i: e for split in members.values() for i, e in split.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +57,7 @@ def built(request, source, tmp_path_factory):
   data_dir = tmp_path_factory.mktemp("data")
   dataset = f"cpsc2018/{request.param}"
   build.build(dataset, manual_dir=source, data_dir=data_dir, max_rejected=0.0)
-  return (request.param, *read_built(request.param, data_dir))
+  return (request.param, *read_built(dataset, data_dir))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +70,7 @@ def merl(source, real_data, tmp_path_factory):
     data_dir=data_dir,
     max_rejected=1.0,
   )
-  return (final, *read_built("500hz_merl_compat", data_dir))
+  return (final, *read_built("cpsc2018/500hz_merl_compat", data_dir))
 
 
 def write_original(source, folder):
@@ -210,7 +191,7 @@ def test_unusable_recordings_are_rejected(source, tmp_path):
   write_reference(folder / "REFERENCE.csv", {i: {"2"} for i in ids})
   arguments = {"manual_dir": folder, "data_dir": tmp_path, "max_rejected": 0.5}
   build.build("cpsc2018/100hz", **arguments)
-  _, members = read_built("100hz", tmp_path)
+  _, members = read_built("cpsc2018/100hz", tmp_path)
   short, damaged, narrow, absent = sorted(members["train"])[:4]
   data = np.random.default_rng(0).normal(0, 0.5, (12, 2499))
   scipy.io.savemat(folder / f"{short}.mat", {"ECG": {"data": data}})
@@ -244,7 +225,7 @@ def test_original_distribution_gives_the_same_records(
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  _, members = read_built(config, tmp_path / "data")
+  _, members = read_built(f"cpsc2018/{config}", tmp_path / "data")
   assert members.keys() == expected.keys()
   for split, examples in expected.items():
     assert members[split].keys() == examples.keys()
@@ -275,7 +256,7 @@ def test_splits_do_not_depend_on_folders(built, source, tmp_path):
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  _, members = read_built(config, tmp_path / "data")
+  _, members = read_built(f"cpsc2018/{config}", tmp_path / "data")
   assert {k: set(v) for k, v in members.items()} == {
     k: set(v) for k, v in expected.items()
   }

@@ -8,12 +8,12 @@ import pytest
 import scipy.signal
 import tensorflow_datasets as tfds
 import wfdb
+from cinc_corpora import PUBLISHED, every, read_built, read_rows
 
 from cgdmer_jax.errors import UserError
 from data_builders import build, rejects, schema, splits
 from data_builders.csn import csn_dataset_builder as csn
 
-PUBLISHED = {"train": "train", "validation": "val", "test": "test"}
 README = pathlib.Path(csn.__file__).with_name("README.md").read_text()
 # Labels with other positives in the published files: (there, true).
 CORRUPTED = {
@@ -30,24 +30,6 @@ NO_LABEL = {
   "SB", "LVQRSAL", "IDC", "VPE", "VFW", "JPT", "RAH", "VET", "FQRS", "AVRT",
   "3AVB", "ABI",
 }  # fmt: skip
-
-
-def read_rows(path):
-  with path.open(encoding="utf-8-sig", newline="") as f:
-    return list(csv.DictReader(f))
-
-
-def read_built(config, data_dir):
-  builder = tfds.builder(f"csn/{config}", data_dir=data_dir)
-  members = {
-    split: {e["id"].decode(): e for e in builder.as_data_source(split)}
-    for split in builder.info.splits
-  }
-  return builder.info, members
-
-
-def every(members):
-  return {i: e for split in members.values() for i, e in split.items()}
 
 
 def named(vector):
@@ -97,7 +79,7 @@ def built(request, source, tmp_path_factory):
   data_dir = tmp_path_factory.mktemp("data")
   dataset = f"csn/{request.param}"
   build.build(dataset, manual_dir=source, data_dir=data_dir, max_rejected=0.0)
-  return (request.param, *read_built(request.param, data_dir))
+  return (request.param, *read_built(dataset, data_dir))
 
 
 def test_codes_are_those_of_the_corpus(acronyms):
@@ -228,7 +210,7 @@ def test_folders_do_not_matter(built, source, tmp_path):
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  _, members = read_built(config, tmp_path / "data")
+  _, members = read_built(f"csn/{config}", tmp_path / "data")
   for split, examples in expected.items():
     assert members[split].keys() == examples.keys()
     for record_id, example in examples.items():
@@ -258,7 +240,7 @@ def test_merl_compat_equals_the_published_files(source, published, tmp_path):
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  info, members = read_built("500hz_merl_compat", tmp_path / "data")
+  info, members = read_built("csn/500hz_merl_compat", tmp_path / "data")
   assert info.metadata["label_mode"] == "merl_compat"
   bugs = 0
   for split, expected in rows.items():
@@ -317,7 +299,7 @@ def test_header_without_diagnosis_is_rejected(source, tmp_path):
   build.build(
     "csn/100hz", manual_dir=folder, data_dir=tmp_path, max_rejected=0.1
   )
-  info, members = read_built("100hz", tmp_path)
+  info, members = read_built("csn/100hz", tmp_path)
   assert not {"JS00001", "JS00004"} & every(members).keys()
   listing = pathlib.Path(info.data_dir) / "rejected.jsonl"
   text = listing.read_text()

@@ -1,11 +1,14 @@
 """Downloads, from a server of this machine that stands in for PhysioNet."""
 
+import errno
 import functools
 import hashlib
 import http.server
 import io
 import re
+import shutil
 import threading
+import time
 import zipfile
 
 import ptb_xl_corpus
@@ -13,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import build, downloads
+from data_builders import build, downloads, locks
 from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
 from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
 
@@ -88,10 +91,12 @@ def test_archive(site, corpus, tmp_path, capsys):
   assert f"1.7 GB from {downloads.HOST}" in capsys.readouterr().out
   for path in by_hand.glob("*array_record*"):
     assert (fetched / path.name).read_bytes() == path.read_bytes()
-  assert len(requests) == 2
+  assert len(requests) == 3  # the first only looks whether there is a network
   # What is there is not fetched again.
   build.build("ptb_xl/100hz", data_dir=tmp_path / "data", overwrite=True)
-  assert len(requests) == 2
+  assert len(requests) == 3
+  left = (tmp_path / "data" / "downloads").rglob("*")
+  assert not [p for p in left if p.name in ("extracted", "ptb-xl-1.0.3.lock")]
 
 
 def test_changed_file(site, corpus, tmp_path):
@@ -114,6 +119,46 @@ def test_missing_file(site, corpus, tmp_path):
   sums.write_text(sums_of(files | {"records100/00000/absent.dat": b""}))
   with pytest.raises(UserError, match="not whole .*absent.dat"):
     build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+
+
+def test_no_network(tmp_path, monkeypatch):
+  monkeypatch.setattr(downloads, "HOST", "http://127.0.0.1:9")
+  start = time.monotonic()
+  with pytest.raises(UserError, match="cannot reach .*Then give --manual_dir"):
+    build.build("ptb_xl/100hz", data_dir=tmp_path)
+  assert time.monotonic() - start < 5
+
+
+def test_disk_full_while_unpacking(site, corpus, tmp_path, monkeypatch):
+  def fail(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  publish_archive(site[0], PTB_XL, corpus)
+  monkeypatch.setattr(downloads, "_unpack", fail)
+  with pytest.raises(UserError, match="cannot keep the files .*No space.*full"):
+    build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+
+
+def test_two_configs_share_a_download(site, corpus, tmp_path, capsys):
+  """The second waits for the first and finds its files."""
+  publish_archive(site[0], PTB_XL, corpus)
+  parent = tmp_path / "downloads" / "ptb_xl"
+  parent.mkdir(parents=True)
+
+  def finish():
+    time.sleep(0.5)
+    shutil.copytree(corpus, parent / "ptb-xl-1.0.3")
+    lock.__exit__(None, None, None)
+
+  lock = locks.hold(parent / "ptb-xl-1.0.3.lock")
+  lock.__enter__()
+  first = threading.Thread(target=finish)
+  first.start()
+  build.build("ptb_xl/100hz", data_dir=tmp_path)
+  first.join()
+  assert "another build is downloading" in capsys.readouterr().err
+  assert site[1] == []
+  assert {p.name for p in parent.iterdir()} == {"ptb-xl-1.0.3"}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +202,13 @@ def test_single_files_of_a_project(site, real_data, tmp_path):
   local(folder, source.files_url + "SHA256SUMS.txt").write_text(
     sums_of(files | other)
   )
+  damaged = [local(folder, source.files_url + name) for name in list(files)[:3]]
+  for path in damaged:
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+  with pytest.raises(UserError, match=r"3 of 24 files \(\S+A\d+.hea \.\.\)"):
+    build.build("cpsc2018/500hz", data_dir=tmp_path / "data")
+  for path, data in zip(damaged, files.values(), strict=False):
+    path.write_bytes(data)
   final = build.build("cpsc2018/500hz", data_dir=tmp_path / "data")
   info = tfds.builder("cpsc2018/500hz", data_dir=tmp_path / "data").info
   assert sum(s.num_examples for s in info.splits.values()) == 12

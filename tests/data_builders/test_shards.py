@@ -246,13 +246,16 @@ def test_death_of_a_process():
   [(signal.SIGKILL,), (signal.SIGTERM,), (signal.SIGINT,)]
   + [(signal.SIGINT, signal.SIGINT)],
 )
-def test_workers_end_with_their_parent(signals):
-  code = """
+@pytest.mark.parametrize("busy", ["in the workers", "in the caller"])
+def test_workers_end_with_their_parent(signals, busy):
+  seconds = 60 if busy == "in the caller" else 0
+  code = f"""
 import multiprocessing, time
 from data_builders import processes
 if __name__ == "__main__":
   for _ in processes.run(time.sleep, [0.01, 0.01, *[60] * 100], 2):
     print(*[p.pid for p in multiprocessing.active_children()], flush=True)
+    time.sleep({seconds})
 """
   process = subprocess.Popen(
     [sys.executable, "-c", code],
@@ -265,7 +268,7 @@ if __name__ == "__main__":
   for number in signals:
     process.send_signal(number)
     time.sleep(0.05)
-  process.communicate(timeout=20)  # the tasks would take minutes
+  process.communicate(timeout=50)  # the tasks would take minutes
   assert process.returncode
   assert len(workers) == 2
   deadline = time.monotonic() + 20
