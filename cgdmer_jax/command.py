@@ -8,10 +8,10 @@ from typing import NoReturn
 from absl import flags
 
 
-def stop(error: Exception | str) -> NoReturn:
-  """Ends the program with one line and status 2."""
+def stop(error: Exception | str, status: int = 2) -> NoReturn:
+  """Ends the program with one line; status 2 is a user's mistake."""
   print(f"error: {error}", file=sys.stderr)
-  sys.exit(2)
+  sys.exit(status)
 
 
 def stop_parsing(error: Exception) -> NoReturn:

@@ -14,6 +14,7 @@ import os
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,8 +26,22 @@ INK = "#1a1a1a"
 MUTED = "#666666"
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 _COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
 _NOISY = 200  # longer curves are drawn light, with their running mean
+
+
+class Row(Protocol):
+  """A number of an encoder with its interval, see `comparison.Row`."""
+
+  encoder: str
+  setting: str
+  metric: str
+  label: str
+  value: float | None
+  low: float | None
+  high: float | None
+  num_positive: int | None
+  prevalence: float | None
 
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
@@ -138,32 +153,32 @@ def _plain(axes: Axes) -> None:
   axes.set_axisbelow(True)
 
 
-def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
+def auroc_per_label(rows: Sequence[Row], title: str = "") -> Figure:
   """Dot plot of the AUROC of every label with its 95 % interval.
 
   Labels are sorted by the first series; labels that were skipped are named
   below. The counts on the right are the positives in test and their share.
 
   Args:
-    series: name ("CG-DMER", "random") -> entry of "settings" in a result file;
-      all of the same test records.
+    rows: AUROCs of one setting, of every label and of their macro average;
+      encoders in the order of the legend.
     title: above the plot.
 
   Returns:
     The figure.
   """
+  series: dict[str, dict[str, Row]] = {}
+  for row in rows:
+    series.setdefault(row.encoder, {})[row.label] = row
   first = next(iter(series.values()))
-  values = {
-    name: {r["name"]: r["auroc"] for r in s["labels"] if r["auroc"]}
-    for name, s in series.items()
-  }
-  scored = [r for r in first["labels"] if r["auroc"]]
+  labels = [r for name, r in first.items() if name != "macro"]
+  scored = [r for r in labels if r.value is not None]
   if not scored:
     figure = blank(7.2, 1.5)
     text = "no label has enough positives and negatives in test"
     figure.text(0.5, 0.5, text, ha="center", color=MUTED)
     return figure
-  scored.sort(key=lambda r: r["auroc"]["value"])
+  scored.sort(key=lambda r: r.value)
   height = 0.24 * (len(scored) + 2) + 1.5
   figure = blank(7.2, height)
   figure.set_layout_engine("constrained")
@@ -171,20 +186,20 @@ def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
   top = len(scored) + 0.6
   offsets = 0.28 * (0.5 - (np.arange(len(series)) + 0.5) / len(series))
   lowest = 0.5
-  for k, (name, s) in enumerate(series.items()):
-    points = [(i, values[name].get(r["name"])) for i, r in enumerate(scored)]
-    points.append((top, s["macro_auroc"]))
+  for k, of_label in enumerate(series.values()):
+    points = [(i, of_label.get(r.label)) for i, r in enumerate(scored)]
+    points.append((top, of_label["macro"]))
     for y, e in points:
-      if e is None or e["value"] is None:
+      if e is None or e.value is None:
         continue
-      low = e["value"] if e["low"] is None else e["low"]
-      high = e["value"] if e["high"] is None else e["high"]
+      low = e.value if e.low is None else e.low
+      high = e.value if e.high is None else e.high
       lowest = min(lowest, low)
       y = y + 2 * offsets[k] if len(series) > 1 else y
       style = {"color": _COLOURS[k % len(_COLOURS)], "zorder": 3 + (k == 0)}
       axes.plot([low, high], [y, y], linewidth=1.3, alpha=0.75, **style)
       axes.plot(
-        [e["value"]],
+        [e.value],
         [y],
         marker=_MARKERS[k % len(_MARKERS)],
         markersize=6 if y > top - 0.5 else 4.5,
@@ -195,16 +210,14 @@ def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
   for i, r in enumerate(scored):
     if i % 2:
       axes.axhspan(i - 0.5, i + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
-    axes.text(1.12, i, f"{r['num_positive']:,}", transform=right, **_COUNT)
-    axes.text(
-      1.24, i, f"{100 * r['prevalence']:.1f} %", transform=right, **_COUNT
-    )
+    axes.text(1.12, i, f"{r.num_positive:,}", transform=right, **_COUNT)
+    axes.text(1.24, i, f"{100 * r.prevalence:.1f} %", transform=right, **_COUNT)
   axes.text(1.12, top, "positives", transform=right, **_COUNT)
   axes.text(1.24, top, "share", transform=right, **_COUNT)
   axes.axhline(len(scored) - 0.2, color=MUTED, linewidth=0.6)
   axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
   axes.set_yticks(
-    [*range(len(scored)), top], [r["name"] for r in scored] + ["macro average"]
+    [*range(len(scored)), top], [r.label for r in scored] + ["macro average"]
   )
   axes.get_yticklabels()[-1].set_fontweight("bold")
   axes.set_ylim(-0.6, top + 0.7)
@@ -215,25 +228,8 @@ def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
   axes.set_xlabel("AUROC with 95 % interval (dotted: chance)", fontsize=9)
   if title:
     axes.set_title(title, fontsize=11, loc="left", color=INK)
-  handles = [
-    Line2D(
-      [],
-      [],
-      color=_COLOURS[k % len(_COLOURS)],
-      marker=_MARKERS[k % len(_MARKERS)],
-      markerfacecolor=_COLOURS[k % len(_COLOURS)] if k == 0 else "white",
-      label=name,
-    )
-    for k, name in enumerate(series)
-  ]
-  figure.legend(
-    handles=handles,
-    loc="outside upper right",
-    ncols=len(handles),
-    frameon=False,
-    fontsize=9,
-  )
-  skipped = [r["name"] for r in first["labels"] if not r["auroc"]]
+  _legend(figure, list(series))
+  skipped = [r.label for r in labels if r.value is None]
   if skipped:
     text = "Too few positives or negatives in test: " + ", ".join(skipped)
     figure.supxlabel(
@@ -243,3 +239,113 @@ def auroc_per_label(series: Mapping[str, Mapping], title: str = "") -> Figure:
 
 
 _COUNT = {"fontsize": 8, "color": MUTED, "ha": "right", "va": "center"}
+
+
+def _legend(figure: Figure, names: Sequence[str]) -> None:
+  """Encoders by their colours and markers; the first one is filled."""
+  handles = [
+    Line2D(
+      [],
+      [],
+      color=_COLOURS[k % len(_COLOURS)],
+      marker=_MARKERS[k % len(_MARKERS)],
+      markerfacecolor=_COLOURS[k % len(_COLOURS)] if k == 0 else "white",
+      label=name,
+    )
+    for k, name in enumerate(names)
+  ]
+  figure.legend(
+    handles=handles,
+    loc="outside upper right",
+    ncols=min(len(handles), 4),
+    frameon=False,
+    fontsize=9,
+  )
+
+
+def macro_scores(
+  rows: Sequence[Row], headings: Sequence[str], title: str = ""
+) -> Figure:
+  """Macro AUROC of every encoder in every setting, with 95 % intervals.
+
+  Args:
+    rows: macro AUROCs.
+    headings: the setting of each row, in words.
+    title: above the plot.
+  """
+  settings = list(dict.fromkeys(headings))
+  names = list(dict.fromkeys(r.encoder for r in rows))
+  figure = blank(7.2, 1.4 + 0.16 * len(settings) * (len(names) + 1.5))
+  figure.set_layout_engine("constrained")
+  axes = figure.add_subplot()
+  offsets = 0.8 * (0.5 - (np.arange(len(names)) + 0.5) / len(names))
+  for row, heading in zip(rows, headings, strict=True):
+    if row.value is None:
+      continue
+    k = names.index(row.encoder)
+    y = len(settings) - 1 - settings.index(heading) + offsets[k]
+    colour = _COLOURS[k % len(_COLOURS)]
+    if row.low is not None:
+      axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.3)
+    axes.plot(
+      [row.value],
+      [y],
+      marker=_MARKERS[k % len(_MARKERS)],
+      color=colour,
+      markersize=5,
+      markerfacecolor=colour if k == 0 else "white",
+    )
+  axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+  axes.set_yticks(range(len(settings)), settings[::-1])
+  axes.set_ylim(-0.6, len(settings) - 0.4)
+  axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
+  _plain(axes)
+  axes.tick_params(axis="y", length=0, labelsize=8.5)
+  axes.set_xlabel("macro AUROC with 95 % interval (dotted: chance)", fontsize=9)
+  if title:
+    axes.set_title(title, fontsize=11, loc="left", color=INK)
+  _legend(figure, names)
+  return figure
+
+
+def unexplained(rows: Sequence[Row], title: str = "") -> Figure:
+  """Error of the reconstruction by lead and by region of the beat.
+
+  Args:
+    rows: measures "unexplained variance, PART" in settings "hidden_leads" and
+      "hidden_times".
+    title: above the plot.
+  """
+  settings = list(dict.fromkeys(r.setting for r in rows))
+  names = list(dict.fromkeys(r.encoder for r in rows))
+  figure = blank(7.2, 2.4 * len(settings) + 0.6)
+  figure.set_layout_engine("constrained")
+  grid = figure.subplots(len(settings), 1, squeeze=False, sharex=True)[:, 0]
+  for axes, setting in zip(grid, settings, strict=True):
+    these = [r for r in rows if r.setting == setting]
+    parts = list(dict.fromkeys(r.metric.split(", ")[1] for r in these))
+    for row in these:
+      k = names.index(row.encoder)
+      x = parts.index(row.metric.split(", ")[1])
+      x += 0.6 * ((k + 0.5) / len(names) - 0.5)
+      colour = _COLOURS[k % len(_COLOURS)]
+      if row.low is not None:
+        axes.plot([x, x], [row.low, row.high], color=colour, linewidth=1.3)
+      axes.plot(
+        [x],
+        [row.value],
+        marker=_MARKERS[k % len(_MARKERS)],
+        color=colour,
+        markersize=5,
+        markerfacecolor=colour if k == 0 else "white",
+      )
+    axes.axhline(1, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(parts)), parts)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="#e0e0e0", linewidth=0.6)
+    _plain(axes)
+    axes.set_ylabel(f"{setting.replace('_', ' ')}:\nunexplained", fontsize=9)
+  if title:
+    grid[0].set_title(title, fontsize=11, loc="left", color=INK)
+  _legend(figure, names)
+  return figure

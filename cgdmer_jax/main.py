@@ -24,6 +24,13 @@ _WORKDIR = flags.DEFINE_string(
   "Folder of the run; the same one resumes it. Default: runs/<task>.",
 )
 
+_STOPPED_STATUS = flags.DEFINE_integer(
+  "stopped_status",
+  0,
+  "Status of a run that was stopped and is not complete; for clusters, which "
+  "start again what does not end with 0.",
+)
+
 
 def _worth_reading(record) -> bool:
   """Our own messages, and what other libraries warn of."""
@@ -62,18 +69,32 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(_worth_reading)
   # Imported here: --help and a wrong flag need not wait for JAX.
-  from cgdmer_jax import evaluate, pretrain
+  import jax
 
-  tasks = {"pretrain": pretrain.run} | dict.fromkeys(
-    evaluate.TASKS, evaluate.run
-  )
-  workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.task}")
+  from cgdmer_jax import bench, evaluate, pretrain
+
+  tasks = {
+    "pretrain": pretrain.run,
+    "bench": bench.run,
+    "evaluate": evaluate.run,
+  }
+  workdir = _WORKDIR.value or f"runs/{config.task}"
+  if "://" in workdir:
+    command.stop(f"--workdir={workdir} is no path; mount it and give its path")
+  workdir = pathlib.Path(workdir)
   data_dir = paths.data_dir(paths.DATA_DIR.value)
   try:
     distributed.initialize()
-    tasks[config.task](config, workdir, data_dir)
-  except (UserError, pretrain.Diverged) as error:
+    with distributed.leaving_together():
+      complete = tasks[config.task](config, workdir, data_dir)
+      if complete and jax.process_index() == 0:
+        (workdir / "complete").touch()  # for launchers: nothing is left to do
+  except UserError as error:
     command.stop(error)
+  except distributed.NotTogether as error:
+    command.stop(error, status=1)
+  if not complete:
+    sys.exit(_STOPPED_STATUS.value)
 
 
 if __name__ == "__main__":

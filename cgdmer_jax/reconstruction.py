@@ -5,46 +5,79 @@ from __future__ import annotations
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
-from cgdmer_jax import ecg_figure, figures, train_step
+from cgdmer_jax import ecg_figure, figures, masking
 from cgdmer_jax import experiment as experiment_lib
-from cgdmer_jax.data import preprocessing, report_table
+from cgdmer_jax.data import pipeline, preprocessing
 from cgdmer_jax.data.source import EcgSource
 
 _COUNT = 3  # tracings to draw
 
 
-def reconstruct(
-  experiment: experiment_lib.Experiment, batch: train_step.Batch, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Restores the hidden patches of a batch.
+class Restore:
+  """Hides patches of recordings and restores them.
 
   The decoder predicts each patch up to its mean and standard deviation, which
   are taken from the original: shapes are restored, levels are given.
-
-  Returns:
-    The preprocessed signal and its reconstruction, both float32 (B, 12, T) in
-    mV, and which patches (B, 12, N) were hidden.
   """
-  model, config = experiment.model, experiment.config
 
-  @jax.jit
-  def run(params, batch):
-    key = jax.random.key(seed)
-    out, _, patches, hidden = train_step.forward(
-      model, config, params, batch, key
+  def __init__(
+    self,
+    experiment: experiment_lib.Experiment,
+    kind: str,
+    lead_ratio: float,
+    time_ratio: float,
+  ):
+    """What to hide, see `masking.sample_patch_mask`."""
+    model, config = experiment.model, experiment.config
+    self._params = experiment.params
+    fixed = config.preprocess.normalise == "fixed"
+    self._unit = config.preprocess.scale if fixed else 1.0
+
+    @jax.jit
+    def run(params, batch, key):
+      lead_valid = batch["lead_valid"]
+      x = preprocessing.preprocess(batch["ecg"], lead_valid, config.preprocess)
+      patches = preprocessing.patchify(x, config.model.patch_length)
+      mask = masking.sample_patch_mask(
+        key, lead_valid, model.num_patches, kind, lead_ratio, time_ratio
+      )
+
+      def restore(model):
+        fused, _ = model.encode_ecg(patches, mask)
+        return model.decode_ecg(fused, mask, lead_valid)
+
+      samples = model.apply({"params": params}, method=restore)
+      _, mean, deviation = preprocessing.normalise_patches(patches)
+      restored = samples.astype(jnp.float32) * deviation + mean
+      hidden = jnp.broadcast_to(mask.hidden[..., None], patches.shape)
+      every = (patches, restored, jnp.broadcast_to(mean, patches.shape), hidden)
+      return tuple(v.reshape(x.shape) for v in every)
+
+    self._run = run
+
+  def __call__(
+    self, batch: pipeline.Batch, key: Key[Array, ""]
+  ) -> tuple[np.ndarray, ...]:
+    """Restores the records of a batch.
+
+    Args:
+      batch: `ecg` int16 (B, 12, T) and `lead_valid` bool (B, 12).
+      key: of what is hidden.
+
+    Returns:
+      (B, 12, T) each: the preprocessed signal, its reconstruction and the mean
+      of each patch, float32 in mV (in standard deviations, if that is what the
+      model reads), and which samples were hidden, bool.
+    """
+    original, restored, mean, hidden = jax.device_get(
+      self._run(self._params, batch, key)
     )
-    _, mean, deviation = preprocessing.normalise_patches(patches)
-    restored = out.samples.astype(np.float32) * deviation + mean
-    flat = batch["ecg"].shape
-    return patches.reshape(flat), restored.reshape(flat), hidden
-
-  original, restored, hidden = jax.device_get(run(experiment.params, batch))
-  unit = 1.0
-  if config.preprocess.normalise == "fixed":
-    unit = config.preprocess.scale
-  return original * unit, restored * unit, hidden
+    unit = self._unit
+    return original * unit, restored * unit, mean * unit, hidden
 
 
 def draw(
@@ -54,20 +87,16 @@ def draw(
 ) -> None:
   """Draws the first records of `source` into `directory`/tracing-*.png."""
   records = [source[i] for i in range(min(_COUNT, len(source)))]
-  texts = [r["report"] for r in records]
-  rows = np.arange(len(texts))
-  max_length = experiment.config.report.max_length
-  table = report_table.build(
-    texts, rows, experiment.tokenizer, max_length=max_length
-  )
   batch = {
     "ecg": np.stack([r["ecg"] for r in records]),
     "lead_valid": np.stack([r["lead_valid"] for r in records]),
-    **table.gather(rows, max_length),
   }
-  original, restored, hidden = reconstruct(experiment, batch, seed=0)
+  mask, config = experiment.config.mask, experiment.config
+  restore = Restore(experiment, mask.kind, mask.lead_ratio, mask.time_ratio)
+  original, restored, _, hidden = restore(batch, jax.random.key(0))
   if jax.process_index():
     return
+  hidden = hidden[..., :: config.model.patch_length]
   for i, record in enumerate(records):
     figure = ecg_figure.tracing(
       original[i],

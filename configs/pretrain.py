@@ -9,10 +9,12 @@ beside a random encoder. Options behind the colon, separated by commas:
     recipe=NAME   cg_dmer (default: every loss term), masked_clip (no
                   disentanglement), clip (alignment alone, nothing masked), mae
                   (reconstruction alone), random (no training)
-    base          for accelerators: MIMIC-IV-ECG (to be built before), an ECG
-                  encoder of the size of ViT-base, and MedCPT, a BERT trained on
-                  biomedical search, as report encoder, all of it trained;
-                  evaluated on PTB-XL. Never run at full length by us.
+    tiny, small, base, large
+                  for accelerators: MIMIC-IV-ECG (to be built before), an ECG
+                  encoder of the size of the ViT of that name, and MedCPT, a
+                  BERT trained on biomedical search, as report encoder, all of
+                  it trained; evaluated on PTB-XL. Never run at full length by
+                  us.
 
 The report encoder of any configuration may be a BERT checkpoint of Hugging
 Face, a directory or an id of the hub. This one reads whole reports with a
@@ -35,13 +37,13 @@ from configs import common
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
   options = common.parse_arg(arg, preset="demo", recipe="cg_dmer")
-  common.choose("preset", options.preset, ("demo", "base"))
+  common.choose("preset", options.preset, ("demo", *common.SIZES))
   c = ConfigDict()
   c.task = "pretrain"
   c.recipe = common.choose("recipe", options.recipe, common.RECIPES)
   c.seed = 0
-  c.dtype = "float32"
-  c.mesh = (-1, 1, 1)
+  c.mesh = (-1, 1, 1)  # devices along data, fsdp and tensor; -1: the rest
+  c.compute = dict(dtype="float32", attention="xla", scan=False, remat="none")
   c.data = dict(
     dataset="synthetic_ecg/demo",
     train="train",
@@ -102,34 +104,34 @@ def get_config(arg: str | None = None) -> ConfigDict:
   )
   c.train = dict(
     batch_size=64,
+    microbatches=1,  # parts of a batch that are encoded one after the other
     steps=540,
     log_every=30,
     validate_every=270,
     checkpoint_every=270,
     keep_checkpoints=2,
   )
-  c.evaluation = common.evaluation(c.data.dataset)
-  c.evaluation.train = "train[:5000]"
+  c.evaluation = common.evaluation(
+    c.data.dataset, ("zero_shot", "linear_probe")
+  )
+  c.evaluation.max_train = 5000
   c.evaluation.seeds = 3
   c.evaluation.num_bootstrap = 500
   c.evaluation.batch_size = 16  # stays in the caches of a CPU
-  c.evaluation.tasks = ("zero_shot", "linear_probe")
-  if options.preset == "base":
-    _enlarge(c)
+  if options.preset != "demo":
+    _enlarge(c, options.preset)
   _apply_recipe(c)
   return c.lock()
 
 
-def _enlarge(c: ConfigDict) -> None:
-  """The preset `base`."""
-  c.dtype = "bfloat16"
+def _enlarge(c: ConfigDict, size: str) -> None:
+  """The presets for accelerators."""
+  c.compute.update(dtype="bfloat16", scan=True)
   c.data.dataset = "mimic_iv_ecg/100hz"
   c.data.num_workers = 8
   c.model.patch_length = 50  # 0.5 s: 240 tokens
-  c.model.ecg.update(common.transformer(768, 12, 12, 3072))
+  common.set_size(c.model, size)
   c.model.ecg.stem = ((64, 10, 5), (128, 4, 2), (128, 3, 1))
-  c.model.disentangle.update(common.transformer(512, 2, 8, 2048))
-  c.model.ecg_decoder.update(common.transformer(256, 4, 8, 1024))
   c.report.update(
     checkpoint="ncbi/MedCPT-Query-Encoder",
     max_length=128,
@@ -145,9 +147,8 @@ def _enlarge(c: ConfigDict) -> None:
     validate_every=1000,
     checkpoint_every=1000,
   )
-  c.evaluation = common.evaluation("ptb_xl/100hz")
+  c.evaluation = common.evaluation("ptb_xl/100hz", c.evaluation.tasks)
   c.evaluation.batch_size = 256
-  c.evaluation.tasks = ("zero_shot", "linear_probe")
 
 
 def _apply_recipe(c: ConfigDict) -> None:
@@ -162,4 +163,41 @@ def _apply_recipe(c: ConfigDict) -> None:
   elif c.recipe == "masked_clip":
     c.loss.update(disentangle=0.0)
   c.model.specific = bool(c.loss.disentangle)
-  c.evaluation.representation = "both" if c.model.specific else "shared"
+
+
+def sweep_recipes():
+  """Every recipe with three seeds: what each part of CG-DMER is worth."""
+  for seed in range(3):
+    for recipe in common.RECIPES:
+      yield f"{recipe}-{seed}", f"recipe={recipe}", {"seed": seed}
+
+
+def sweep_masking():
+  """How patches are hidden, and how many: a half to seven eighths."""
+  for kind in ("random", "spatial_temporal"):
+    for lead, time in ((0.25, 0.33), (0.5, 0.5), (0.5, 0.75)):
+      ratios = {"mask.lead_ratio": lead, "mask.time_ratio": time}
+      yield f"{kind}-{lead}-{time}", "", {"mask.kind": kind, **ratios}
+  for ratio in (0.5, 0.75):
+    yield (
+      f"spatial-{ratio}",
+      "",
+      {
+        "mask.kind": "spatial",
+        "mask.lead_ratio": ratio,
+      },
+    )
+    yield (
+      f"temporal-{ratio}",
+      "",
+      {
+        "mask.kind": "temporal",
+        "mask.time_ratio": ratio,
+      },
+    )
+
+
+def sweep_seeds():
+  """Three seeds: how much of a difference is chance."""
+  for seed in range(3):
+    yield f"seed-{seed}", "", {"seed": seed}

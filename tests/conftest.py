@@ -9,7 +9,8 @@ os.environ.setdefault("NPROC", "16")
 # Toy models spend their time in LLVM; numbers do not depend on it.
 os.environ.setdefault(
   "XLA_FLAGS",
-  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+  " --xla_cpu_use_fusion_emitters=false",
 )
 # Many tests and processes compile the same step; the first leaves it to all.
 os.environ.setdefault(

@@ -1,11 +1,14 @@
 """Figures show what they are given; nothing global is touched."""
 
+import dataclasses
+
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
 from cgdmer_jax import ecg_figure, figures
+from cgdmer_jax.evaluators import comparison
 
 
 def _ecg(samples=1000):
@@ -103,27 +106,24 @@ def test_running_mean():
   np.testing.assert_allclose(figures.running_mean(values, 1), values)
 
 
-def _setting(values):
-  rows = [
-    {
-      "name": f"L{j}",
-      "num_positive": 20,
-      "prevalence": 0.1,
-      "auroc": v and {"value": v, "low": v - 0.1, "high": v + 0.1},
-    }
-    for j, v in enumerate(values)
-  ]
+def _rows(encoder, values):
+  def row(label, value):
+    low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
+    return comparison.Row(
+      *("d", "linear_probe", "form", "probe_100", "AUROC", label, encoder),
+      *(value, low, high, 1, None),
+      num_positive=20,
+      prevalence=0.1,
+    )
+
   scored = [v for v in values if v]
   mean = float(np.mean(scored)) if scored else None
-  return {
-    "labels": rows,
-    "macro_auroc": {"value": mean, "low": None, "high": None},
-  }
+  return [row("macro", mean), *(row(f"L{j}", v) for j, v in enumerate(values))]
 
 
 def test_labels_are_sorted_and_the_skipped_named(tmp_path):
   figure = figures.auroc_per_label(
-    {"a": _setting([0.7, None, 0.9]), "b": _setting([0.6, None, 0.5])}
+    _rows("a", [0.7, None, 0.9]) + _rows("b", [0.6, None, 0.5])
   )
   names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
   assert names == ["L0", "L2", "macro average"]
@@ -135,5 +135,28 @@ def test_labels_are_sorted_and_the_skipped_named(tmp_path):
 
 
 def test_nothing_scored_still_makes_a_figure(tmp_path):
-  figure = figures.auroc_per_label({"a": _setting([None])})
+  figure = figures.auroc_per_label(_rows("a", [None]))
+  figures.save(figure, tmp_path / "a.png", dpi=50)
+
+
+def test_macro_scores_and_reconstruction_show_every_encoder(tmp_path):
+  rows = [r for n in "ab" for r in _rows(n, [0.7, 0.9]) if r.label == "macro"]
+  figure = figures.macro_scores(rows, ["probe 100 %"] * 2, "title")
+  assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [
+    "probe 100 %"
+  ]
+  (legend,) = figure.legends
+  assert [t.get_text() for t in legend.get_texts()] == ["a", "b"]
+  parts = [
+    dataclasses.replace(
+      row, setting=setting, metric=f"unexplained variance, {part}"
+    )
+    for row in rows
+    for setting in ("hidden_leads", "hidden_times")
+    for part in ("all", "QRS")
+  ]
+  figure = figures.unexplained(parts)
+  assert len(figure.axes) == 2
+  labels = [t.get_text() for t in figure.axes[1].get_xticklabels()]
+  assert labels == ["all", "QRS"]
   figures.save(figure, tmp_path / "a.png", dpi=50)

@@ -10,10 +10,10 @@ def get_config(arg=None):
   c.model.ecg.stem = ((8, 10, 10),)
   if c.recipe != "cg_dmer":
     c.optim.muon_lr = 0.0  # Muon takes long to compile; once is enough.
-  c.data.dataset = c.evaluation.dataset = "synthetic_ecg/tiny"
+  c.data.dataset = c.evaluation.datasets = "synthetic_ecg/tiny"
   c.data.vocab_size = 300
   c.evaluation.update(
-    train="train", label_sets=("superclass", "rhythm"), num_bootstrap=20
+    max_train=0, label_sets=("superclass", "rhythm"), num_bootstrap=20
   )
   c.evaluation.update(min_positives=3, seeds=2, fractions=(0.1, 1.0))
   c.train.update(batch_size=32, log_every=2, validate_every=4)

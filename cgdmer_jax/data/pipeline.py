@@ -6,6 +6,8 @@ any step at once, on any number of processes, without saved iterator state.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -84,6 +86,25 @@ def train_batches(
   order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
   batches = order.batch(batch_size)[start_step:].map(_Read(source, rows))
   return _iterate(batches, report_ids, report_rows, num_threads, num_workers)
+
+
+def prefetch(
+  batches: Iterator[Batch], put: Callable[[Batch], Any], ahead: int = 2
+) -> Iterator[Any]:
+  """Takes batches to the devices while earlier ones are still in use.
+
+  Args:
+    batches: on the host; closed with the iterator that is returned.
+    put: takes one to the devices without waiting for it.
+    ahead: how many are there before they are asked for.
+  """
+  with contextlib.closing(batches):
+    waiting = collections.deque()
+    for batch in batches:
+      waiting.append(put(batch))
+      if len(waiting) > ahead:
+        yield waiting.popleft()
+    yield from waiting
 
 
 def eval_batches(

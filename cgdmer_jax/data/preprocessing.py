@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
+from cgdmer_jax import sharding
 from cgdmer_jax.errors import UserError
 
 NORMALISATIONS = ("fixed", "record", "lead")
@@ -79,7 +80,10 @@ def preprocess(
   x = jnp.where(valid, ecg.astype(jnp.float32) / 1000.0, 0.0)  # mV
   low, high = config.bandpass
   if low or high:
-    x = bandpass(x, config.sampling_rate, low, high)
+    # Fourier transforms are not partitioned.
+    x = sharding.by_record(
+      lambda x: bandpass(x, config.sampling_rate, low, high)
+    )(x)
   if config.normalise == "fixed":
     x /= config.scale
   elif config.normalise in ("record", "lead"):

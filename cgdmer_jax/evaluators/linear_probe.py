@@ -79,44 +79,54 @@ def standardise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def train(
-  train_features: np.ndarray,
-  train_labels: np.ndarray,
+  features: np.ndarray,
+  labels: np.ndarray,
+  subsets: np.ndarray,
   validation_features: np.ndarray,
   validation_labels: np.ndarray,
   strengths: Sequence[float] = STRENGTHS,
-) -> Probe:
+) -> list[Probe]:
   """Fits all labels and chooses the regularisation strength on validation.
 
   Args:
-    train_features: (N, D).
-    train_labels: (N, L) 0 or 1.
+    features: (N, D) of the training records.
+    labels: (N, L) 0 or 1.
+    subsets: int (B, n), training records of each probe.
     validation_features: (M, D).
     validation_labels: (M, L) 0 or 1.
     strengths: C of the grid; of equal losses the smallest C wins.
 
   Returns:
-    The probe at the chosen strength.
+    The probe of each subset at its chosen strength.
   """
-  mean, scale = standardise(train_features)
-  fit = logistic.fit(
-    (train_features - mean) / scale, train_labels, sorted(strengths)
-  )
-  x = ((validation_features - mean) / scale).astype(np.float32)
-  logits = np.einsum("nd,sdl->snl", x, fit.coefficients, optimize=True)
-  logits += fit.intercepts[:, None]
-  losses = logistic.log_loss(logits, validation_labels).mean(axis=-1)
-  best = int(np.argmin(losses))
-  return Probe(
-    mean=mean,
-    scale=scale,
-    coefficients=fit.coefficients[best],
-    intercepts=fit.intercepts[best],
-    strength=float(sorted(strengths)[best]),
-    validation_losses=losses,
-    num_train=len(train_labels),
-    not_converged=int((~fit.converged[best]).sum()),
-    degenerate=int(fit.degenerate.sum()),
-  )
+  strengths = sorted(strengths)
+  moments = [standardise(features[rows]) for rows in subsets]
+  x = np.empty((*subsets.shape, features.shape[1]), np.float32)
+  for i, (mean, scale) in enumerate(moments):
+    x[i] = (features[subsets[i]] - mean) / scale
+  every = logistic.fit(x, labels[subsets], strengths)
+  probes = []
+  for i, (mean, scale) in enumerate(moments):
+    fit = every[i]
+    x = ((validation_features - mean) / scale).astype(np.float32)
+    logits = np.einsum("nd,sdl->snl", x, fit.coefficients, optimize=True)
+    logits += fit.intercepts[:, None]
+    losses = logistic.log_loss(logits, validation_labels).mean(axis=-1)
+    best = int(np.argmin(losses))
+    probes.append(
+      Probe(
+        mean=mean,
+        scale=scale,
+        coefficients=fit.coefficients[best],
+        intercepts=fit.intercepts[best],
+        strength=float(strengths[best]),
+        validation_losses=losses,
+        num_train=subsets.shape[1],
+        not_converged=int((~fit.converged[best]).sum()),
+        degenerate=int(fit.degenerate.sum()),
+      )
+    )
+  return probes
 
 
 def predict(probe: Probe, features: np.ndarray) -> np.ndarray:
@@ -136,25 +146,39 @@ def subset(num_records: int, fraction: float, seed: int) -> np.ndarray:
   Returns:
     ceil(fraction * N) record numbers; a smaller fraction's are the first of a
     larger one's.
+
+  Raises:
+    UserError: the fraction is out of range.
   """
+  if not 0 < fraction <= 1:
+    raise UserError(f"fraction {fraction} is outside (0, 1]; 0.01 means 1 %")
   count = math.ceil(fraction * num_records - 1e-9)
   return np.random.default_rng(seed).permutation(num_records)[:count]
 
 
-def linear_probe(
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """Records of the label set with their features.
+
+  Attributes:
+    x: "train", "validation" -> (N, D), and "test" of all records of `test`.
+    y: "train", "validation" -> (N, L) uint8.
+    test: the test records.
+  """
+
+  x: Mapping[str, np.ndarray]
+  y: Mapping[str, np.ndarray]
+  test: scoring.TestSet
+
+
+def prepare(
   features: Mapping[str, np.ndarray],
   labels: Mapping[str, np.ndarray],
   subjects_test: np.ndarray,
   label_names: Sequence[str],
-  *,
   record_ids_test: np.ndarray | None = None,
-  fractions: Sequence[float] = FRACTIONS,
-  seeds: int = 5,
-  strengths: Sequence[float] = STRENGTHS,
-  min_positives: int = 10,
-  num_bootstrap: int = 1000,
-) -> scoring.EncoderResult:
-  """Probes the frozen features of one encoder on one label set.
+) -> Data:
+  """Keeps the records that carry a label of the set.
 
   Args:
     features: "train", "validation", "test" -> (N, D) of that split.
@@ -162,88 +186,157 @@ def linear_probe(
     subjects_test: (N,) subject id of each test record.
     label_names: L names.
     record_ids_test: (N,) ids of the test records, kept with the scores.
-    fractions: parts of the training records, in (0, 1].
-    seeds: subsets drawn for each fraction below 1.
-    strengths: grid of C, see `logistic.fit`.
-    min_positives: labels with fewer test positives or negatives are skipped.
-    num_bootstrap: resamples of subjects for the intervals.
-
-  Returns:
-    One outcome per fraction, named "probe_<percent>".
 
   Raises:
-    UserError: features are not finite, a split has no record of the label set,
-      or an option is out of range.
+    UserError: features are not finite, or a split has no record of the set.
     ValueError: shapes disagree.
   """
-  for fraction in fractions:
-    if not 0 < fraction <= 1:
-      raise UserError(
-        f"probe fraction {fraction} is outside (0, 1]; 0.01 means 1 %"
-      )
-  if seeds < 1:
-    raise UserError(f"probe seeds must be at least 1, got {seeds}")
   x, y = {}, {}
   for split in ("train", "validation"):
-    x[split], y[split] = _belonging(
+    x[split], y[split] = belonging(
       split, features[split], labels[split], label_names
     )
   test, belongs = scoring.make_test_set(
     subjects_test, labels["test"], label_names, record_ids_test
   )
-  x_test = _finite("test", np.asarray(features["test"]))[belongs]
-  outcomes = []
-  for fraction in fractions:
-    probes = []
-    for seed in range(1 if fraction == 1 else seeds):
-      rows = subset(len(y["train"]), fraction, seed)
-      probes.append(
-        train(
-          x["train"][rows],
-          y["train"][rows],
-          x["validation"],
-          y["validation"],
-          strengths,
-        )
-      )
-    outcomes.append(
-      _outcome(
-        test, x_test, fraction, probes, strengths, min_positives, num_bootstrap
-      )
-    )
-  return scoring.EncoderResult(test, tuple(outcomes))
+  x["test"] = _finite("test", np.asarray(features["test"]))[belongs]
+  return Data(x, y, test)
 
 
-def _outcome(
-  test, x_test, fraction, probes, strengths, min_positives, num_bootstrap
+def fit(
+  data: Data,
+  fraction: float,
+  *,
+  seeds: int = 5,
+  strengths: Sequence[float] = STRENGTHS,
+) -> list[Probe]:
+  """The probes of one fraction of the training records.
+
+  Args:
+    data: of `prepare`.
+    fraction: in (0, 1].
+    seeds: subsets drawn, if it is below 1.
+    strengths: grid of C, see `logistic.fit`.
+
+  Raises:
+    UserError: an option is out of range.
+  """
+  if seeds < 1:
+    raise UserError(f"probe seeds must be at least 1, got {seeds}")
+  n = len(data.y["train"])
+  subsets = [
+    subset(n, fraction, seed) for seed in range(1 if fraction == 1 else seeds)
+  ]
+  return train(
+    data.x["train"],
+    data.y["train"],
+    np.stack(subsets),
+    data.x["validation"],
+    data.y["validation"],
+    strengths,
+  )
+
+
+def score(
+  data: Data,
+  probes: Sequence[Probe],
+  setting: str,
+  *,
+  fraction: float | None = 1.0,
+  strengths: Sequence[float] = STRENGTHS,
+  **options,
 ) -> scoring.Outcome:
-  """Scores the probes of one fraction on test and reports solver trouble."""
-  setting = f"probe_{100 * fraction:g}"
+  """Scores probes on the test records.
+
+  Args:
+    data: the test records, with their features.
+    probes: that differ in their training subset alone.
+    setting: name of the outcome.
+    fraction: of the training records.
+    strengths: that the probes were chosen from.
+    **options: of `scoring.evaluate`.
+  """
   not_converged = sum(p.not_converged for p in probes)
   if not_converged:
     logging.warning(
       "%s: %d of %d fits missed the solver's tolerance",
       setting,
       not_converged,
-      len(probes) * len(test.label_names),
+      len(probes) * len(data.test.label_names),
     )
-  scores = np.stack([predict(p, x_test) for p in probes])
-  return scoring.Outcome(
-    setting=setting,
+  return scoring.evaluate(
+    data.test,
+    setting,
+    np.stack([predict(p, data.x["test"]) for p in probes]),
     fraction=fraction,
     num_train=probes[0].num_train,
     strengths=tuple(p.strength for p in probes),
     strength_grid=tuple(sorted(strengths)),
     not_converged=not_converged,
-    evaluation=scoring.evaluate(
-      test, scores, min_positives=min_positives, num_bootstrap=num_bootstrap
-    ),
-    scores=scores,
+    **options,
   )
 
 
-def _belonging(split, features, labels, label_names):
-  """Features and labels of the records that carry a label of the set."""
+def linear_probe(
+  data: Data,
+  *,
+  fractions: Sequence[float] = FRACTIONS,
+  seeds: int = 5,
+  strengths: Sequence[float] = STRENGTHS,
+  **options,
+) -> scoring.Findings:
+  """Probes the frozen features of one encoder on one label set.
+
+  Args:
+    data: of `prepare`.
+    fractions: parts of the training records, in (0, 1].
+    seeds: subsets drawn for each fraction below 1.
+    strengths: grid of C, see `logistic.fit`.
+    **options: of `scoring.evaluate`.
+
+  Returns:
+    One outcome per fraction, named "probe_<percent>".
+
+  Raises:
+    UserError: an option is out of range.
+  """
+  outcomes = []
+  for fraction in fractions:
+    probes = fit(data, fraction, seeds=seeds, strengths=strengths)
+    setting = f"probe_{100 * fraction:g}"
+    outcomes.append(
+      score(
+        data,
+        probes,
+        setting,
+        fraction=fraction,
+        strengths=strengths,
+        **options,
+      )
+    )
+  return scoring.Findings(data.test, tuple(outcomes))
+
+
+def belonging(
+  split: str,
+  features: np.ndarray,
+  labels: np.ndarray,
+  label_names: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Features and labels of the records that carry a label of the set.
+
+  Args:
+    split: name, for messages.
+    features: (N, D).
+    labels: (N, L) 0 or 1.
+    label_names: L names.
+
+  Returns:
+    (M, D) and uint8 (M, L).
+
+  Raises:
+    UserError: there is no such record, or features are not finite.
+  """
   features = _finite(split, np.asarray(features))
   labels = scoring.check_arrays(split, len(features), labels, label_names)
   belongs = labels.any(axis=1)

@@ -5,9 +5,8 @@ The objective of each (label, strength) is scikit-learn's,
   1/2 ||w||^2 + C * sum_i log(1 + exp(-s_i (x_i w + b))),  s_i in {-1, +1},
 
 with an unpenalised intercept b. All labels share the features, so one step of
-Newton-CG for all of them is two matrix products. It runs in numpy: a probe has
-a shape of its own for every label set and subset, and compiling each took
-longer than solving it. Three things make it fast and safe in float32:
+Newton-CG for all of them is two matrix products. One jitted program solves all
+labels, strengths and subsets. Three things make it fast and safe in float32:
 
 - The features are rotated to their principal axes. The penalty does not notice,
   the Hessian becomes nearly diagonal (a diagonal preconditioner then does most
@@ -15,7 +14,8 @@ longer than solving it. Three things make it fast and safe in float32:
   many dimensions as there are records.
 - Strengths are solved from strong to weak regularisation, each starting from
   the last, so separable problems grow their weights gradually.
-- A label that is done leaves the products; the slow ones go on alone.
+- Shapes are padded to few sizes, with records that weigh nothing, so that a
+  program is compiled for a handful of shapes and not for each subset.
 
 The line search looks at the slope along the step and not at the objective,
 whose differences drown in float32 rounding near the optimum.
@@ -24,10 +24,12 @@ whose differences drown in float32 rounding near the optimum.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-import scipy.special
 
 _MAX_NEWTON = 40
 _MAX_CG = 60
@@ -40,6 +42,8 @@ _TOLERANCE = 2e-4
 @dataclasses.dataclass(frozen=True)
 class Fit:
   """Solutions for S strengths and L labels, in the space of the features given.
+
+  Of several subsets (B), each array but `strengths` has B in front.
 
   Attributes:
     strengths: (S,) C of each solution, in the order asked for.
@@ -61,16 +65,21 @@ class Fit:
   converged: np.ndarray
   degenerate: np.ndarray
 
+  def __getitem__(self, subset: int) -> Fit:
+    """The solutions of one subset."""
+    arrays = {k: v[subset] for k, v in vars(self).items() if k != "strengths"}
+    return Fit(strengths=self.strengths, **arrays)
+
 
 def fit(
   features: np.ndarray, labels: np.ndarray, strengths: Sequence[float]
 ) -> Fit:
-  """Fits every label at every strength.
+  """Fits every label at every strength, on every subset.
 
   Args:
-    features: (N, D), centred and scaled (see `linear_probe.standardise`): the
-      float32 arithmetic counts on it.
-    labels: (N, L) 0 or 1.
+    features: (N, D) or (B, N, D), centred and scaled (see
+      `linear_probe.standardise`): the float32 arithmetic counts on it.
+    labels: (N, L) or (B, N, L), 0 or 1.
     strengths: S values of C > 0; the larger, the weaker the regularisation.
 
   Returns:
@@ -86,27 +95,39 @@ def fit(
   if not (strengths > 0).all():
     raise ValueError(f"strengths must be positive, got {strengths.tolist()}")
   labels = np.asarray(labels, np.float32)
-  n = len(labels)
-  positives = labels.sum(axis=0)
+  if features.ndim == 2:
+    return fit(features[None], labels[None], strengths)[0]
+  n, num_labels = labels.shape[1:]
+  positives = labels.sum(axis=1)
   degenerate = (positives == 0) | (positives == n)
   # With one class only, b has no finite optimum: half a record of each class.
   rate = (positives + 0.5 * degenerate) / (n + degenerate)
-  prior = np.log(rate / (1 - rate)).astype(np.float32)
-  axes = principal_axes(features)
-  solver = _Solver(features @ axes, labels, ~degenerate)
-  w = np.zeros((axes.shape[1] + 1, labels.shape[1]), np.float32)
-  w[-1] = prior
-  solutions = [()] * len(strengths)
-  for s in np.argsort(strengths, kind="stable"):
-    solutions[s] = solver.newton(strengths[s], w)
-    w = solutions[s][0]
-  w, gradient, decrement, converged = map(
-    np.stack, zip(*solutions, strict=True)
+  axes = np.stack([principal_axes(x) for x in features])
+  rank = axes.shape[-1]
+  rows, columns, width = _bucket(n), _bucket(num_labels), _bucket(rank)
+  z = np.zeros((len(features), rows, width + 1), np.float32)
+  z[:, :n, :rank] = features @ axes
+  z[:, :n, -1] = 1  # the intercept is the weight of a feature that is 1
+  y = np.zeros((len(features), rows, columns), np.float32)
+  y[:, :n, :num_labels] = labels
+  wanted = np.zeros((len(features), columns), bool)
+  wanted[:, :num_labels] = ~degenerate
+  prior = np.zeros((len(features), columns), np.float32)
+  prior[:, :num_labels] = np.log(rate / (1 - rate))
+  order = np.argsort(strengths, kind="stable")
+  w, gradient, decrement, converged = jax.device_get(
+    _solve(z, y, wanted, prior, strengths[order], _MAX_NEWTON)
+  )
+  back = np.argsort(order)
+  w, gradient, decrement, converged = (
+    x[:, back][..., :num_labels] for x in (w, gradient, decrement, converged)
   )
   return Fit(
     strengths=strengths,
-    coefficients=np.einsum("dr,srl->sdl", axes, w[:, :-1], optimize=True),
-    intercepts=w[:, -1],
+    coefficients=np.einsum(
+      "bdr,bsrl->bsdl", axes, w[:, :, :rank], optimize=True
+    ),
+    intercepts=w[:, :, -1],
     gradient_norm=gradient,
     decrement=decrement,
     converged=converged,
@@ -124,113 +145,154 @@ def principal_axes(features: np.ndarray) -> np.ndarray:
   return axes.astype(np.float32)
 
 
-class _Solver:
-  """Newton-CG for all labels, at one strength after the other.
+def _bucket(n: int) -> int:
+  """`n` rounded up to one of four sizes in each octave, at least 8."""
+  step = max(8, 1 << max(n.bit_length() - 3, 0))
+  return -(-n // step) * step
 
-  The intercept is the weight of one more feature that is 1 and not penalised.
-  In what follows Z is (N, r + 1), weights are (r + 1, L), one column a label.
+
+@functools.partial(jax.jit, static_argnames="max_newton")
+def _solve(z, labels, wanted, prior, strengths, max_newton):
+  """Solves (B, N, r + 1) features and (B, N, L) labels at rising strengths.
+
+  Returns:
+    Of each subset and strength: weights (r + 1, L), and (L,) each: norm of the
+    gradient, decrement, converged. Labels that are not `wanted` (B, L) stay at
+    their `prior` (B, L), converged.
   """
 
-  def __init__(self, z: np.ndarray, labels: np.ndarray, wanted: np.ndarray):
-    """Rotated features (N, r), labels (N, L), and which to solve (L,)."""
-    self._z = np.concatenate([z, np.ones_like(z[:, :1])], axis=1)
-    self._squared = self._z * self._z
-    self._penalty = np.ones((self._z.shape[1], 1), np.float32)
-    self._penalty[-1] = 0
-    self._labels = labels
-    self._wanted = wanted
+  def solve(z, labels, wanted, prior):
+    solver = _Solver(z, labels, wanted, max_newton)
+    start = jnp.zeros((z.shape[1], labels.shape[1])).at[-1].set(prior)
 
-  def newton(self, c: float, start: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Damped Newton-CG at strength `c`.
+    def at_strength(w, c):
+      solution = solver.newton(c, w)
+      return solution[0], solution
 
-    Returns:
-      Weights, and (L,) each: norm of the gradient, decrement, converged. Labels
-      that are not wanted stay where they start, converged.
-    """
-    w = start.copy()
-    decrement = np.zeros_like(w[-1])
-    todo = np.flatnonzero(self._wanted)
-    for _ in range(_MAX_NEWTON):
-      if not len(todo):
-        break
-      y, wt = self._labels[:, todo], w[:, todo]
-      gradient, logit, p = self._gradient(y, c, wt)
+    return jax.lax.scan(at_strength, start, strengths)[1]
+
+  with jax.default_matmul_precision("highest"):
+    if jax.default_backend() == "cpu":  # batched products are slow there
+      return jax.lax.map(lambda x: solve(*x), (z, labels, wanted, prior))
+    return jax.vmap(solve)(z, labels, wanted, prior)
+
+
+class _Solver:
+  """Newton-CG for all labels of one subset, at one strength after the other.
+
+  In what follows Z is (N, r + 1), weights are (r + 1, L), one column a label,
+  and what a label has one of is (1, L). A column that is done takes no more
+  steps. Padded records are rows of zeros, and
+  so have no part in any product with Z.
+  """
+
+  def __init__(self, z, labels, wanted, max_newton):
+    self._z, self._labels, self._wanted = z, labels, wanted[None]
+    self._max_newton = max_newton
+    self._penalty = jnp.ones((z.shape[1], 1)).at[-1].set(0.0)
+
+  def newton(self, c, start):
+    """Damped Newton-CG at strength `c`; see `_solve` for what it returns."""
+
+    def step(state):
+      i, w, decrement, todo = state
+      gradient, logit, p = self._gradient(c, w)
       # Vanishing curvature far from the data would make the intercept's step
       # unbounded.
-      curvature = c * np.maximum(p * (1 - p), 1e-10)
-      d = self._conjugate_gradient(curvature, gradient)
-      slope = (gradient * d).sum(0)
-      step = self._line_search(logit, y, c, wt, d, slope)
-      w[:, todo] = wt = wt + step * d
-      decrement[todo] = np.sqrt(np.maximum(-slope, 0))
-      size = 1 + np.sqrt((self._penalty * wt * wt).sum(0))
-      todo = todo[(decrement[todo] > _TOLERANCE * size) | (step <= 0)]
-    gradient = self._gradient(self._labels, c, w)[0]
-    norm = np.where(self._wanted, np.sqrt((gradient**2).sum(0)), 0)
-    converged = np.ones(w.shape[1], bool)
-    converged[todo] = False
-    return w, norm, decrement, converged
+      curvature = c * jnp.maximum(p * (1 - p), 1e-10)
+      d = self._conjugate_gradient(curvature, gradient, todo)
+      slope = (gradient * d).sum(0, keepdims=True)
+      length = self._line_search(logit, c, w, d, slope, todo)
+      w = w + length * d
+      decrement = jnp.where(todo, jnp.sqrt(jnp.maximum(-slope, 0)), decrement)
+      size = 1 + jnp.sqrt((self._penalty * w * w).sum(0, keepdims=True))
+      return i + 1, w, decrement, todo & (decrement > _TOLERANCE * size)
 
-  def _gradient(self, y, c, w):
+    def goes_on(state):
+      return (state[0] < self._max_newton) & state[-1].any()
+
+    nothing = jnp.zeros_like(start[-1:])
+    state = (0, start, nothing, self._wanted)
+    _, w, decrement, todo = jax.lax.while_loop(goes_on, step, state)
+    gradient = self._gradient(c, w)[0]
+    norm = jnp.where(
+      self._wanted, jnp.sqrt((gradient**2).sum(0, keepdims=True)), 0
+    )
+    return w, norm[0], decrement[0], ~todo[0]
+
+  def _gradient(self, c, w):
     """Gradient of the objective, the logits and the probabilities."""
     logit = self._z @ w
-    p = scipy.special.expit(logit)
-    return c * (self._z.T @ (p - y)) + self._penalty * w, logit, p
+    p = jax.nn.sigmoid(logit)
+    gradient = c * (self._z.T @ (p - self._labels)) + self._penalty * w
+    return gradient, logit, p
 
-  def _conjugate_gradient(self, curvature, gradient):
+  def _conjugate_gradient(self, curvature, gradient, todo):
     """Approximate Newton step: solves H d = -gradient for every label together.
 
     `curvature` is (N, L), C p (1 - p).
     """
-    diagonal = self._squared.T @ curvature + self._penalty
-    solution = np.zeros_like(gradient)
+    diagonal = (self._z * self._z).T @ curvature + self._penalty
     residual = -gradient
     direction = residual / diagonal
-    rz = (residual * direction).sum(0)
+    rz = (residual * direction).sum(0, keepdims=True)
     # Superlinear: the closer to the optimum, the more exact the step.
-    target = rz * np.clip(rz, 1e-4, 1e-2)
-    todo = np.arange(len(rz))
-    for _ in range(_MAX_CG):
-      active = rz > target
-      if not active.all():  # Copying costs less than the products it saves.
-        todo, rz, target = todo[active], rz[active], target[active]
-        residual, direction = residual[:, active], direction[:, active]
-        diagonal, curvature = diagonal[:, active], curvature[:, active]
-      if not len(todo):
-        break
+    target = rz * jnp.clip(rz, 1e-4, 1e-2)
+
+    def active(rz):
+      return todo & (rz > target)
+
+    def step(state):
+      i, solution, residual, direction, rz = state
       image = self._z.T @ (curvature * (self._z @ direction))
       image += self._penalty * direction
-      alpha = rz / np.maximum((direction * image).sum(0), 1e-30)
-      solution[:, todo] += alpha * direction
-      residual = residual - alpha * image
+      alpha = rz / jnp.maximum((direction * image).sum(0, keepdims=True), 1e-30)
+      alpha = jnp.where(active(rz), alpha, 0)
+      solution += alpha * direction
+      residual -= alpha * image
       preconditioned = residual / diagonal
-      new = (residual * preconditioned).sum(0)
-      direction = preconditioned + new / np.maximum(rz, 1e-30) * direction
-      rz = new
-    return solution
+      new = (residual * preconditioned).sum(0, keepdims=True)
+      direction = preconditioned + new / jnp.maximum(rz, 1e-30) * direction
+      return i + 1, solution, residual, direction, new
 
-  def _line_search(self, logit, y, c, w, d, slope):
-    """Largest step among 1, 1/2, 1/4, ... that does not overshoot, (L,).
+    def goes_on(state):
+      return (state[0] < _MAX_CG) & active(state[-1]).any()
+
+    state = (0, jnp.zeros_like(gradient), residual, direction, rz)
+    return jax.lax.while_loop(goes_on, step, state)[1]
+
+  def _line_search(self, logit, c, w, d, slope, todo):
+    """Largest step among 1, 1/2, 1/4, ... that does not overshoot, (1, L).
 
     The objective is convex, so it falls along the step for as long as its slope
     is negative; a tenth of the initial slope beyond the minimum is allowed.
     Each trial costs N exponentials a label and no product.
     """
     change = self._z @ d
-    cross = (self._penalty * w * d).sum(0)
-    square = (self._penalty * d * d).sum(0)
-    step = np.ones_like(slope)
-    bad = np.arange(len(slope))
-    for _ in range(_MAX_HALVINGS):
-      t, x = step[bad], change[:, bad]
-      p = scipy.special.expit(logit[:, bad] + t * x)
-      fall = np.einsum("nl,nl->l", p - y[:, bad], x)
-      now = c * fall + cross[bad] + t * square[bad]
-      bad = bad[now > -0.1 * slope[bad]]
-      if not len(bad):
-        break
-      step[bad] /= 2
-    return step
+    cross = (self._penalty * w * d).sum(0, keepdims=True)
+    square = (self._penalty * d * d).sum(0, keepdims=True)
+
+    def overshoots(length):
+      p = jax.nn.sigmoid(logit + length * change)
+      # Padded records do not change along the step.
+      now = (
+        c * ((p - self._labels) * change).sum(0, keepdims=True)
+        + cross
+        + length * square
+      )
+      return todo & (now > -0.1 * slope)
+
+    def halve(state):
+      i, length, bad = state
+      length = jnp.where(bad, length / 2, length)
+      return i + 1, length, overshoots(length)
+
+    def goes_on(state):
+      return (state[0] < _MAX_HALVINGS) & state[-1].any()
+
+    length = jnp.where(todo, 1.0, 0.0)
+    state = (0, length, overshoots(length))
+    return jax.lax.while_loop(goes_on, halve, state)[1]
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

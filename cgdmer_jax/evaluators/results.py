@@ -1,12 +1,14 @@
-"""Result files: one JSON per task, data set and label set, and its scores.
+"""Result files: one for each encoder, task, data set and label set.
 
-`<workdir>/results/<task>-<data>-<label set>.json` holds everything that was
-measured and what it was measured on. The scores of every test record lie beside
-it in a compressed `.npz`, so that two result files, from different checkpoints
-or even different machines, can be compared later by paired tests.
+`<workdir>/results/<task>-<data>-<label set>/<encoder>-<key>.json` holds
+everything that was measured and what it was measured on. The key is a hash of
+what the result depends on: encoder, records, options. Scores of every test
+record and the resamples lie beside it in an `.npz`, so that results, from
+different checkpoints or even different machines, can be compared later by
+paired tests.
 
-The scores are renamed into place before the JSON, which carries their checksum:
-a reader never sees half a result, nor the scores of another run.
+The arrays are renamed into place before the JSON, which carries their checksum:
+a reader never sees half a result, nor the arrays of another run.
 """
 
 from __future__ import annotations
@@ -18,157 +20,164 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Sequence
 from importlib import metadata
 
 import numpy as np
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import comparison, scoring
+from cgdmer_jax.evaluators import scoring
+
+_FORMAT = 1  # raise it when the same inputs give other results
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoder:
-  """An evaluated encoder.
+class Identity:
+  """Which encoder it is.
 
   Attributes:
-    name: for tables, such as "CG-DMER" or "random".
-    result: its scores.
-    checkpoint: which weights, as text; empty for a random encoder.
-    step: updates they have seen; None for a random encoder.
+    name: row of tables; encoders that differ in their seed alone share it.
+    fingerprint: hash of all that its features depend on, besides the records.
+    seed: of its pretraining, or of its random weights; None where unknown.
+    checkpoint: where its weights come from; empty for random ones.
+    step: updates they have seen; None for random ones.
   """
 
   name: str
-  result: scoring.EncoderResult
+  fingerprint: str
+  seed: int | None = None
   checkpoint: str = ""
   step: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """One task on one label set: encoders on the same test records.
+  """What a task found out about an encoder.
 
   Attributes:
-    task: "zero_shot" or "linear_probe".
+    encoder: which one.
+    task: such as "linear_probe".
     dataset: name with configuration, such as "ptb_xl/100hz".
-    label_set: name.
-    encoders: the one of interest first; it is compared with all others.
-    comparisons: by the name of the other encoder.
-    config_hash: of the resolved configuration.
+    split: of the test records.
+    label_set: name; empty for a task without labels.
     label_mode: of the data set, see `data_builders/label_modes.py`.
+    key: see `make_key`.
+    options: of the evaluation, as JSON has them.
+    findings: of the task.
   """
 
+  encoder: Identity
   task: str
   dataset: str
+  split: str
   label_set: str
-  encoders: tuple[Encoder, ...]
-  comparisons: dict[str, tuple[comparison.Comparison, ...]]
-  config_hash: str
   label_mode: str
+  key: str
+  options: dict
+  findings: scoring.Findings
 
 
-def make_result(
-  task: str,
-  dataset: str,
-  label_set: str,
-  encoders: Sequence[Encoder],
-  *,
-  config_hash: str,
-  label_mode: str,
-  **options,
-) -> Result:
-  """Compares the first encoder with every other and gathers the result.
-
-  Args:
-    task: see `Result`, as are the next arguments.
-    dataset: name.
-    label_set: name.
-    encoders: at least one, names distinct.
-    config_hash: of the configuration.
-    label_mode: of the data set.
-    **options: of `comparison.compare`; give the `min_positives` and
-      `num_bootstrap` of the evaluation.
-
-  Returns:
-    The result, ready to `write`.
-  """
-  first, *others = encoders
-  return Result(
-    task=task,
-    dataset=dataset,
-    label_set=label_set,
-    encoders=tuple(encoders),
-    comparisons={
-      other.name: comparison.compare_encoders(
-        first.result, other.result, **options
-      )
-      for other in others
-    },
-    config_hash=config_hash,
-    label_mode=label_mode,
-  )
+def make_key(*parts) -> str:
+  """Short hash of anything that JSON can hold."""
+  text = json.dumps([_FORMAT, *parts], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def path_of(
-  workdir: str | os.PathLike, task: str, dataset: str, label_set: str
+  workdir: str | os.PathLike,
+  task: str,
+  dataset: str,
+  label_set: str,
+  encoder: str,
+  key: str,
 ) -> pathlib.Path:
-  """Where a result lies: `<workdir>/results/<task>-<data>-<label set>.json`."""
-  name = "-".join(part.replace("/", "_") for part in (task, dataset, label_set))
-  return pathlib.Path(workdir) / "results" / f"{name}.json"
+  """Where a result lies, see the head of this file."""
+  topic = "-".join(filter(None, (task, dataset, label_set)))
+  folder = pathlib.Path(workdir) / "results" / topic.replace("/", "_")
+  return folder / f"{encoder.replace('/', '_')}-{key}.json"
 
 
-def to_dict(result: Result) -> dict:
-  """The result as it goes into JSON, scores left out.
+def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:
+  """Writes the result and its arrays, each atomically.
+
+  Args:
+    workdir: `results/` is made inside it.
+    result: what to write; an earlier one of the same key is replaced.
+
+  Returns:
+    Path of the JSON file.
 
   Raises:
     ValueError: a number is not finite (undefined values must be None).
   """
-  test = result.encoders[0].result.test
-  first = result.encoders[0]
-  document = {
-    "task": result.task,
-    "dataset": result.dataset,
-    "split": "test",
-    "label_set": result.label_set,
-    "label_mode": result.label_mode,
-    "num_records": len(test.labels),
-    "num_subjects": first.result.outcomes[0].evaluation.num_subjects,
-    "num_without_subject": int((test.subjects == "").sum()),
-    "config_hash": result.config_hash,
+  path = path_of(
+    workdir,
+    result.task,
+    result.dataset,
+    result.label_set,
+    result.encoder.name,
+    result.key,
+  )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  buffer = io.BytesIO()
+  np.savez_compressed(buffer, **_arrays(result.findings))
+  content = buffer.getvalue()
+  document = to_dict(result)
+  document["arrays"] = {
+    "file": path.with_suffix(".npz").name,
+    "sha256": hashlib.sha256(content).hexdigest(),
+  }
+  text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+  write_atomically(path.with_suffix(".npz"), content)
+  write_atomically(path, text.encode())
+  return path
+
+
+def to_dict(result: Result) -> dict:
+  """The result as it goes into JSON, arrays left out."""
+  findings = result.findings
+  fields = {f: getattr(result, f) for f in _PLAIN}
+  return fields | {
+    "encoder": dataclasses.asdict(result.encoder),
+    "num_records": len(findings.test.record_ids),
+    "num_without_subject": int((findings.test.subjects == "").sum()),
     "intervals": "95 %, percentile bootstrap over subjects",
-    "encoders": [
-      {
-        "name": encoder.name,
-        "checkpoint": encoder.checkpoint,
-        "step": encoder.step,
-        "settings": [_outcome_dict(o) for o in encoder.result.outcomes],
-      }
-      for encoder in result.encoders
-    ],
-    "comparisons": [
-      {"a": first.name, "b": other, **dataclasses.asdict(c)}
-      for other, comparisons in result.comparisons.items()
-      for c in comparisons
-    ],
+    "settings": [_without_arrays(o) for o in findings.outcomes],
+    "measures": [_without_arrays(m) for m in findings.measures],
+    "details": findings.details,
     "versions": versions(),
   }
-  json.dumps(document, allow_nan=False)
-  return document
 
 
-def _outcome_dict(outcome: scoring.Outcome) -> dict:
+_PLAIN = ("task", "dataset", "split", "label_set", "label_mode", "key")
+_PLAIN += ("options",)
+
+
+def _without_arrays(item: scoring.Outcome | scoring.Measure) -> dict:
   fields = {
-    f.name: getattr(outcome, f.name)
-    for f in dataclasses.fields(outcome)
-    if f.name not in ("scores", "evaluation")
+    f.name: getattr(item, f.name)
+    for f in dataclasses.fields(item)
+    if f.name not in ("scores", "samples")
   }
-  evaluation = dataclasses.asdict(outcome.evaluation)
-  fields["skipped_labels"] = {
-    row["name"]: row["skipped"]
-    for row in evaluation["labels"]
-    if row["skipped"]
+  return {
+    k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v
+    for k, v in fields.items()
   }
-  return fields | evaluation
+
+
+def _arrays(findings: scoring.Findings) -> dict[str, np.ndarray]:
+  test = findings.test
+  arrays = {
+    "record_ids": test.record_ids,
+    "subjects": test.subjects,
+    "labels": test.labels,
+    "label_names": np.array(test.label_names, str),
+  }
+  for i, outcome in enumerate(findings.outcomes):
+    arrays[f"scores/{i}"] = outcome.scores
+    arrays[f"samples/{i}"] = outcome.samples
+  for i, measure in enumerate(findings.measures):
+    arrays[f"measure/{i}"] = measure.samples
+  return arrays
 
 
 def versions() -> dict[str, str]:
@@ -180,45 +189,6 @@ def versions() -> dict[str, str]:
     except metadata.PackageNotFoundError:
       continue
   return found
-
-
-def write(
-  workdir: str | os.PathLike, result: Result
-) -> tuple[pathlib.Path, dict]:
-  """Writes the result and its scores, each atomically.
-
-  Args:
-    workdir: `results/` is made inside it.
-    result: what to write; an earlier one of the same name is replaced.
-
-  Returns:
-    Path of the JSON file, and its content.
-  """
-  path = path_of(workdir, result.task, result.dataset, result.label_set)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  test = result.encoders[0].result.test
-  arrays = {
-    "record_ids": test.record_ids,
-    "subjects": test.subjects,
-    "labels": test.labels,
-    "label_names": np.array(test.label_names),
-  }
-  for encoder in result.encoders:
-    for o in encoder.result.outcomes:
-      arrays[_scores_key(encoder.name, o.setting)] = o.scores
-  buffer = io.BytesIO()
-  np.savez_compressed(buffer, **arrays)
-  content = buffer.getvalue()
-  scores_path = path.with_suffix(".npz")
-  document = to_dict(result)
-  document["scores"] = {
-    "file": scores_path.name,
-    "sha256": hashlib.sha256(content).hexdigest(),
-  }
-  write_atomically(scores_path, content)
-  text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-  write_atomically(path, text.encode())
-  return path, document
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
@@ -234,11 +204,12 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
     temporary.unlink(missing_ok=True)
 
 
-def read(path: str | os.PathLike) -> dict:
-  """Content of a result file.
+def read(path: str | os.PathLike) -> Result:
+  """The result in a file.
 
   Raises:
-    UserError: the file cannot be read or is no result.
+    UserError: the file cannot be read or is no result, or its arrays are
+      missing or of another run.
   """
   path = pathlib.Path(path)
   try:
@@ -247,96 +218,67 @@ def read(path: str | os.PathLike) -> dict:
     raise UserError(f"cannot read the result {path}: {e.strerror or e}") from e
   except ValueError as e:
     raise UserError(f"result {path} is not valid JSON: {e}") from e
-  if not isinstance(document, dict) or "encoders" not in document:
+  if not isinstance(document, dict) or "arrays" not in document:
     raise UserError(f"{path} is not a result file of an evaluation")
-  return document
-
-
-def read_scores(
-  path: str | os.PathLike, encoder: str | None = None
-) -> tuple[scoring.TestSet, dict[str, np.ndarray]]:
-  """Test records and scores of one encoder of a result file.
-
-  Args:
-    path: the JSON file; its scores lie beside it.
-    encoder: name; None takes the first.
-
-  Returns:
-    The test set, and setting -> scores (K, N, L).
-
-  Raises:
-    UserError: no such encoder, or the scores are missing or of another run.
-  """
-  document, path = read(path), pathlib.Path(path)
-  names = [e["name"] for e in document["encoders"]]
-  name = names[0] if encoder is None else encoder
-  if name not in names:
-    raise UserError(f"no encoder {name!r} in {path}, only {', '.join(names)}")
-  scores_path = path.with_name(document["scores"]["file"])
+  arrays_path = path.with_name(document["arrays"]["file"])
   try:
-    content = scores_path.read_bytes()
+    content = arrays_path.read_bytes()
   except OSError as e:
     raise UserError(
-      f"cannot read the scores {scores_path}: {e.strerror or e}; keep them"
+      f"cannot read the scores {arrays_path}: {e.strerror or e}; keep them"
       " beside the result"
     ) from e
-  if hashlib.sha256(content).hexdigest() != document["scores"]["sha256"]:
-    raise UserError(f"{scores_path} does not belong to {path}; evaluate again")
-  settings = document["encoders"][names.index(name)]["settings"]
-  with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-    test = scoring.TestSet(
-      record_ids=arrays["record_ids"],
-      subjects=arrays["subjects"],
-      labels=arrays["labels"],
-      label_names=tuple(arrays["label_names"].tolist()),
-    )
-    scores = {
-      row["setting"]: arrays[_scores_key(name, row["setting"])]
-      for row in settings
-    }
-  return test, scores
+  if hashlib.sha256(content).hexdigest() != document["arrays"]["sha256"]:
+    raise UserError(f"{arrays_path} does not belong to {path}; evaluate again")
+  with np.load(io.BytesIO(content), allow_pickle=False) as data:
+    arrays = dict(data)
+  test = scoring.TestSet(
+    record_ids=arrays["record_ids"],
+    subjects=arrays["subjects"],
+    labels=arrays["labels"],
+    label_names=tuple(arrays["label_names"].tolist()),
+  )
+  findings = scoring.Findings(
+    test,
+    tuple(
+      _outcome(row, arrays[f"scores/{i}"], arrays[f"samples/{i}"])
+      for i, row in enumerate(document["settings"])
+    ),
+    tuple(
+      scoring.Measure(
+        **row | {"estimate": scoring.Estimate(**row["estimate"])},
+        samples=arrays[f"measure/{i}"],
+      )
+      for i, row in enumerate(document["measures"])
+    ),
+    document["details"],
+  )
+  return Result(
+    encoder=Identity(**document["encoder"]),
+    findings=findings,
+    **{name: document[name] for name in _PLAIN},
+  )
 
 
-def compare(
-  path_a: str | os.PathLike,
-  path_b: str | os.PathLike,
-  encoder_a: str | None = None,
-  encoder_b: str | None = None,
-  **options,
-) -> tuple[comparison.Comparison, ...]:
-  """Paired comparison of encoders of two result files, a minus b.
+def _outcome(row: dict, scores, samples) -> scoring.Outcome:
+  """The other way round of `_without_arrays`."""
 
-  Records are matched by id and labels by name, so the two files may list them
-  in different order.
+  def estimate(fields):
+    return None if fields is None else scoring.Estimate(**fields)
 
-  Args:
-    path_a: result file.
-    path_b: another, or the same.
-    encoder_a: name in a; None takes the first.
-    encoder_b: name in b; None takes the first.
-    **options: of `comparison.compare`.
-
-  Returns:
-    One comparison per setting that both have.
-
-  Raises:
-    UserError: the files are not about the same test records and labels.
-  """
-  test, scores_a = read_scores(path_a, encoder_a)
-  other, scores_b = read_scores(path_b, encoder_b)
-  problem = f"cannot compare {path_a} with {path_b}: "
-  if set(test.label_names) != set(other.label_names):
-    raise UserError(problem + "they are about different labels")
-  if not np.array_equal(np.sort(test.record_ids), np.sort(other.record_ids)):
-    raise UserError(problem + "they are about different test records")
-  rows = np.empty(len(test.labels), int)
-  rows[np.argsort(test.record_ids)] = np.argsort(other.record_ids)
-  columns = [other.label_names.index(name) for name in test.label_names]
-  if not np.array_equal(test.labels, other.labels[rows][:, columns]):
-    raise UserError(problem + "the labels of their test records differ")
-  scores_b = {k: v[:, rows][:, :, columns] for k, v in scores_b.items()}
-  return comparison.compare_settings(test, scores_a, scores_b, **options)
-
-
-def _scores_key(encoder: str, setting: str) -> str:
-  return f"scores/{encoder}/{setting}"
+  evaluation = row["evaluation"]
+  for fields in (evaluation, *evaluation["labels"]):
+    for name in ("auroc", "auprc", "macro_auroc", "macro_auprc"):
+      if name in fields:
+        fields[name] = estimate(fields[name])
+  labels = tuple(scoring.LabelScore(**r) for r in evaluation["labels"])
+  return scoring.Outcome(
+    **row
+    | {
+      "evaluation": scoring.Evaluation(**evaluation | {"labels": labels}),
+      "strengths": tuple(row["strengths"]),
+      "strength_grid": tuple(row["strength_grid"]),
+    },
+    scores=scores,
+    samples=samples,
+  )

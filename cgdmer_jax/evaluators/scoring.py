@@ -1,15 +1,17 @@
 """What an encoder scores on a test set.
 
-Zero-shot classification and linear probing give the same structure: an
-`EncoderResult` with one `Outcome` per setting (zero-shot; probe with 1, 10 and
-100 % of the labels), each from scores (K, N, L): K training seeds, N test
-records, L labels. Numbers that do not exist are None, never NaN.
+Every task gives the same structure: `Findings` with an `Outcome` per setting
+that scores labels (zero-shot; probe with 1, 10 and 100 % of the labels), each
+from scores (K, N, L): K training seeds, N test records, L labels; and a
+`Measure` for every number that is not about labels. Numbers that do not exist
+are None, never NaN.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +36,9 @@ class LabelScore:
     name: of the label.
     num_positive: test records that carry it.
     num_negative: test records that do not.
-    prevalence: num_positive / N, the floor of `auprc`.
+    prevalence: num_positive / N, about the `auprc` of random scores.
     auroc: with interval, mean over training seeds; None where skipped.
-    auprc: average precision, mean over training seeds; None where skipped.
+    auprc: average precision, likewise.
     skipped: why the label does not count; empty where it does.
   """
 
@@ -45,7 +47,7 @@ class LabelScore:
   num_negative: int
   prevalence: float
   auroc: Estimate | None
-  auprc: float | None
+  auprc: Estimate | None
   skipped: str = ""
 
 
@@ -58,7 +60,7 @@ class Evaluation:
     macro_auroc: unweighted mean over the labels that count; the interval is of
       the mean over seeds, for the training subsets at hand: it leaves out what
       `seed_std` tells.
-    macro_auprc: likewise; None without any label that counts.
+    macro_auprc: likewise.
     seed_std: sample standard deviation of the macro AUROC over training seeds;
       None for a single seed.
     num_records: N.
@@ -70,7 +72,7 @@ class Evaluation:
 
   labels: tuple[LabelScore, ...]
   macro_auroc: Estimate
-  macro_auprc: float | None
+  macro_auprc: Estimate
   seed_std: float | None
   num_records: int
   num_subjects: int
@@ -104,31 +106,68 @@ class Outcome:
 
   Attributes:
     setting: "zero_shot" or "probe_<percent>", for instance "probe_1".
-    fraction: part of the training records used; None for zero-shot.
-    num_train: records trained on (0 for zero-shot).
-    strengths: chosen C of each training seed; empty for zero-shot.
-    strength_grid: those it was chosen from.
-    not_converged: labels times seeds whose chosen fit missed its tolerance.
     evaluation: of `scores`.
     scores: (K, N, L) float32 test scores.
+    samples: (2, L', R) float32 AUROC and average precision in each resample of
+      the subjects, of the labels that count, mean over K.
+    num_train: records trained on (0 for zero-shot).
+    fraction: part of the training records used; None for zero-shot.
+    strengths: chosen C of each training seed; empty where nothing is chosen.
+    strength_grid: those it was chosen from.
+    not_converged: labels times seeds whose chosen fit missed its tolerance.
   """
 
   setting: str
-  fraction: float | None
-  num_train: int
-  strengths: tuple[float, ...]
-  strength_grid: tuple[float, ...]
-  not_converged: int
   evaluation: Evaluation
   scores: np.ndarray
+  samples: np.ndarray
+  num_train: int = 0
+  fraction: float | None = None
+  strengths: tuple[float, ...] = ()
+  strength_grid: tuple[float, ...] = ()
+  not_converged: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderResult:
-  """All settings of one encoder on one test set."""
+class Measure:
+  """A number about the test records that no label is behind.
+
+  Attributes:
+    setting: what was done, such as "ecg_to_report".
+    name: of the number, such as "recall@1".
+    better: "higher", "lower", or "" where neither is.
+    estimate: with its interval.
+    samples: (R,) float32, the number in each resample of the subjects.
+    chance: what it is for an encoder that knows nothing; None where unknown.
+    unit: "" for shares and the like.
+    main: whether it belongs in a short table.
+  """
+
+  setting: str
+  name: str
+  better: str
+  estimate: Estimate
+  samples: np.ndarray
+  chance: float | None = None
+  unit: str = ""
+  main: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+  """What a task found out about one encoder on one test set.
+
+  Attributes:
+    test: the records.
+    outcomes: settings that score labels.
+    measures: numbers without labels.
+    details: whatever else a reader may want, as JSON has it.
+  """
 
   test: TestSet
-  outcomes: tuple[Outcome, ...]
+  outcomes: tuple[Outcome, ...] = ()
+  measures: tuple[Measure, ...] = ()
+  details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def check_arrays(
@@ -217,33 +256,69 @@ def counted_labels(labels: np.ndarray, min_positives: int) -> np.ndarray:
 
 def evaluate(
   test: TestSet,
+  setting: str,
   scores: np.ndarray,
   *,
   min_positives: int = 10,
   num_bootstrap: int = 1000,
   seed: int = 0,
-) -> Evaluation:
+  **training: Any,
+) -> Outcome:
   """Scores per label and macro, with intervals over subjects.
 
   Args:
     test: N records, L labels.
+    setting: name of what gave the scores.
     scores: (K, N, L) or (N, L); the higher, the more likely the label. Only the
       order of records within a label matters.
     min_positives: see `counted_labels`.
     num_bootstrap: resamples of subjects.
     seed: of the resampling; equal seeds pair the draws of different models.
+    **training: further fields of the outcome.
 
   Returns:
-    The evaluation.
+    The outcome.
 
   Raises:
     ValueError: a score is not finite or shapes disagree.
   """
   scores = seeds_first(test, scores)
+  counted = counted_labels(test.labels, min_positives)
+  weights = statistics.subject_weights(test.subjects, num_bootstrap, seed)
+  samples = np.stack(
+    statistics.bootstrap(
+      test.labels[:, counted], scores[:, :, counted], weights
+    )
+  )
+  evaluation = summarise(test, scores, samples, min_positives)
+  return Outcome(setting, evaluation, scores, samples, **training)
+
+
+def pool(test: TestSet, outcomes: Sequence[Outcome]) -> Outcome:
+  """One outcome of models that differ by their pretraining seed only."""
+  first = outcomes[0]
+  scores = np.concatenate([o.scores for o in outcomes])
+  samples = np.average(
+    [o.samples for o in outcomes],
+    axis=0,
+    weights=[len(o.scores) for o in outcomes],
+  )
+  return dataclasses.replace(
+    first,
+    evaluation=summarise(test, scores, samples, first.evaluation.min_positives),
+    scores=scores,
+    samples=samples,
+    strengths=sum((o.strengths for o in outcomes), ()),
+    not_converged=sum(o.not_converged for o in outcomes),
+  )
+
+
+def summarise(
+  test: TestSet, scores: np.ndarray, samples: np.ndarray, min_positives: int
+) -> Evaluation:
+  """What scores (K, N, L) and their resamples (2, L', R) say."""
   columns = np.flatnonzero(counted_labels(test.labels, min_positives))
   labels, scores = test.labels[:, columns], scores[:, :, columns]
-  weights = statistics.subject_weights(test.subjects, num_bootstrap, seed)
-  samples = statistics.bootstrap_auroc(labels, scores, weights)
   aurocs = _per_label(statistics.auroc, labels, scores)
   precisions = _per_label(statistics.average_precision, labels, scores)
   place = {j: i for i, j in enumerate(columns)}
@@ -258,18 +333,22 @@ def evaluate(
         num_positive=positive,
         num_negative=negative,
         prevalence=positive / len(test.labels),
-        auroc=None if i is None else estimate(aurocs[:, i].mean(), samples[i]),
-        auprc=None if i is None else float(precisions[:, i].mean()),
+        auroc=None
+        if i is None
+        else estimate(aurocs[:, i].mean(), samples[0, i]),
+        auprc=None
+        if i is None
+        else estimate(precisions[:, i].mean(), samples[1, i]),
         skipped=""
         if i is not None
         else _skip_reason(positive, negative, min_positives),
       )
     )
   macro = Estimate(None, None, None)
-  macro_auprc = seed_std = None
+  macro_auprc, seed_std = macro, None
   if len(columns):
-    macro = estimate(aurocs.mean(), statistics.macro(samples))
-    macro_auprc = float(precisions.mean())
+    macro = estimate(aurocs.mean(), statistics.macro(samples[0]))
+    macro_auprc = estimate(precisions.mean(), statistics.macro(samples[1]))
     if len(scores) > 1:
       seed_std = float(aurocs.mean(axis=1).std(ddof=1))
   return Evaluation(
@@ -281,7 +360,7 @@ def evaluate(
     num_subjects=int(statistics.number_subjects(test.subjects).max()) + 1,
     num_seeds=len(scores),
     min_positives=min_positives,
-    num_bootstrap=num_bootstrap,
+    num_bootstrap=samples.shape[-1],
   )
 
 
@@ -307,6 +386,40 @@ def seeds_first(test: TestSet, scores: np.ndarray) -> np.ndarray:
   if not np.isfinite(scores).all():
     raise ValueError("scores must be finite")
   return scores
+
+
+def mean_measure(
+  setting: str,
+  name: str,
+  better: str,
+  values: np.ndarray,
+  weights: np.ndarray,
+  counts: np.ndarray | None = None,
+  **fields: Any,
+) -> Measure:
+  """A measure that is a mean over records, or a ratio of two sums over them.
+
+  Args:
+    setting: see `Measure`, as are the next two.
+    name: of the number.
+    better: "higher", "lower" or "".
+    values: (N,) summed over the records.
+    weights: (N, R) of `statistics.subject_weights`.
+    counts: (N,) that the sum of values is divided by the sum of; None: ones.
+    **fields: further fields of the measure.
+  """
+  counts = np.ones(len(values)) if counts is None else counts
+  total = weights.T @ counts
+  samples = np.divide(
+    weights.T @ values,
+    total,
+    out=np.full(total.shape, np.nan),
+    where=total > 0,
+  ).astype(np.float32)
+  value = float(values.sum() / counts.sum())
+  return Measure(
+    setting, name, better, estimate(value, samples), samples, **fields
+  )
 
 
 def estimate(value: float, samples: np.ndarray) -> Estimate:

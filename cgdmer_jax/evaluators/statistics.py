@@ -14,84 +14,162 @@ joint draw: a resample can miss every positive (or negative) of a rare label;
 that label then has no AUROC in that resample and is left out of its macro.
 
 The AUROC of a label under R sets of record weights costs one pass over the
-records: sorted once, the negatives are summed into the gaps between positive
-scores by a sparse product. Bootstrap counts and the swaps of the permutation
+records, from low to high scores: negatives are added up, and each positive has
+won against those with lower scores. All labels, seeds and weights take that
+pass together, on the device. Bootstrap counts and the swaps of the permutation
 test are both such weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
+import scipy.stats
 
-# Weight columns handled at once: bounds memory at 8 * records * 1024 bytes.
-_CHUNK = 1024
+# Columns handled at once: what a pass carries stays in the caches of a CPU.
+_COLUMNS = 32
+_BLOCK = 256
+
+
+def weighted_scores(
+  labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """AUROC and average precision under many sets of record weights.
+
+  The AUROC is the probability that a positive scores higher than a negative,
+  ties counting one half (the Mann-Whitney statistic), both drawn with the given
+  weights. For the average precision see `average_precision`.
+
+  Args:
+    labels: (N, C), 0 or 1.
+    scores: (N, C); finite, any monotone scale.
+    weights: (N, R) non-negative; whole numbers are summed exactly.
+
+  Returns:
+    Two arrays (C, R) float32, right to 1e-6; NaN where the positives or the
+    negatives weigh nothing.
+
+  Raises:
+    ValueError: a score is not finite.
+  """
+  auroc, precision = _pass(labels, scores, weights, True)
+  return auroc, precision
 
 
 def weighted_auroc(
   labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-  """AUROC of one label under many sets of record weights.
+  """The first of `weighted_scores`, in less time."""
+  return _pass(labels, scores, weights, False)[0]
 
-  The probability that a positive scores higher than a negative, ties counting
-  one half (the Mann-Whitney statistic), both drawn with the given weights.
 
-  Args:
-    labels: (N,) 0 or 1.
-    scores: (N,) finite, any monotone scale.
-    weights: (N, R) non-negative.
-
-  Returns:
-    (R,) float64; NaN where the positives or the negatives weigh nothing.
-
-  Raises:
-    ValueError: a score is not finite.
-  """
-  labels = np.asarray(labels).astype(bool)
-  scores = np.asarray(scores)
+def _pass(labels, scores, weights, precision) -> list[np.ndarray]:
+  """See `weighted_scores`; without `precision` the AUROC alone."""
+  labels, scores = np.asarray(labels).astype(bool), np.asarray(scores)
   if not np.isfinite(scores).all():
     raise ValueError("scores must be finite")
-  if 2 * labels.sum() > len(labels):  # the same wins, seen from the rarer class
-    labels, scores = ~labels, -scores
-  # One bin per distinct positive score (odd) and per gap around them (even).
-  levels, level = np.unique(scores[labels], return_inverse=True)
-  below = np.searchsorted(levels, scores[~labels], side="left")
-  tied = np.searchsorted(levels, scores[~labels], side="right") > below
-  negatives = _sum_rows(~labels, 2 * below + tied, 2 * len(levels) + 1)
-  positives = _sum_rows(labels, level, len(levels))
-  out = np.empty(weights.shape[1])
-  for start in range(0, len(out), _CHUNK):
-    chunk = slice(start, start + _CHUNK)
-    w = np.ascontiguousarray(weights[:, chunk], np.float32)
-    neg, pos = negatives @ w, positives @ w
-    total = pos.sum(0, dtype=np.float64) * neg.sum(0, dtype=np.float64)
-    half_tied = 0.5 * neg[1::2]
-    # Running sum down the rows: several times faster than np.cumsum(axis=0).
-    for above, row in zip(neg[:-1], neg[1:], strict=True):
-      row += above
-    wins = neg[0:-1:2] + half_tied
-    won = np.einsum("kr,kr->r", pos, wins, dtype=np.float64)
-    out[chunk] = np.divide(
-      won, total, out=np.full(total.shape, np.nan), where=total > 0
-    )
-  return out
+  n, count = labels.shape
+  # Records that weigh nothing make up few shapes, hence few compilations.
+  rows = -(-n // _BLOCK) * _BLOCK
+  weights = np.pad(np.asarray(weights, np.float32), ((0, rows - n), (0, 0)))
+  weights = jax.device_put(weights)
+  out = np.empty((1 + precision, count, weights.shape[1]), np.float32)
+  for start in range(0, count, _COLUMNS):
+    y, x = (v[:, start : start + _COLUMNS] for v in (labels, scores))
+    width = y.shape[1]
+    padding = ((0, rows - n), (0, -(-width // 8) * 8 - width))
+    order = np.argsort(x, axis=0, kind="stable")
+    ordered = np.take_along_axis(x, order, axis=0)
+    opens = np.ones(order.shape, bool)  # a new score, above the last
+    opens[1:] = ordered[1:] > ordered[:-1]
+    positive = np.take_along_axis(y, order, axis=0)
+    ties = not opens.all()
+    order = np.pad(order.astype(np.int32), padding)
+    order[n:] = np.arange(n, rows)[:, None]
+    positive, opens = np.pad(positive, padding), np.pad(opens, padding)
+    found = _scan(weights, order, positive, opens, ties, precision)
+    for score, x in zip(out, jax.device_get(found), strict=True):
+      score[start : start + width] = x[:width]
+  return list(out)
 
 
-def _sum_rows(
-  chosen: np.ndarray, bins: np.ndarray, num_bins: int
-) -> scipy.sparse.csr_array:
-  """Sparse (num_bins, N) matrix that sums the chosen rows into their bins."""
-  rows = np.flatnonzero(chosen)
-  entries = (np.ones(len(rows), np.float32), (bins, rows))
-  return scipy.sparse.csr_array(entries, shape=(num_bins, len(chosen)))
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _scan(weights, order, positive, opens, ties, precision):
+  """One pass from low to high scores.
+
+  Args:
+    weights: (N, R).
+    order: (N, C) records from low to high scores.
+    positive: (N, C) in that order.
+    opens: (N, C) whether the score is higher than the one before.
+    ties: whether it is not, somewhere.
+    precision: whether average precision is wanted, too.
+
+  Returns:
+    AUROC and, if it is wanted, average precision, (C, R) each.
+  """
+  shape = (order.shape[1], weights.shape[1])
+  with jax.default_matmul_precision("highest"):
+    unsorted = jnp.zeros(order.shape).at[order, jnp.arange(shape[0])]
+    num_positive = unsorted.set(positive.astype(jnp.float32)).T @ weights
+  total = weights.sum(0, keepdims=True)
+  blocks = jax.tree.map(
+    lambda x: x.reshape(-1, _BLOCK, *x.shape[1:]), (order, positive, opens)
+  )
+
+  def step(carry, row):
+    # `passed`: weight of the positives and of the negatives so far; `lower`: of
+    # those with a lower score; `level`: precision at this score.
+    (passed, lower, level), sums = carry
+    which, is_positive, is_new = row
+    is_positive, is_new = is_positive[:, None], is_new[:, None]
+    w = weights[which]
+    w = jnp.where(is_positive, w, 0.0), jnp.where(is_positive, 0.0, w)
+    if ties:
+      lower = [
+        jnp.where(is_new, new, old)
+        for new, old in zip(passed, lower, strict=True)
+      ]
+      # Half of a pair with equal scores, when the second of the two comes.
+      gains = [w[0] * (passed[1] + lower[1]) + w[1] * (passed[0] - lower[0])]
+      gains[0] *= 0.5
+    else:
+      gains = [w[0] * passed[1]]
+    if precision:
+      left = num_positive - passed[0]  # with this score or a higher one
+      now = left / jnp.maximum(total - passed[0] - passed[1], 1e-30)
+      level = jnp.where(is_new, now, level)
+      gains.append(w[0] * level)
+    passed = [a + b for a, b in zip(passed, w, strict=True)]
+    sums = [a + b for a, b in zip(sums, gains, strict=True)]
+    return ((passed, lower, level), sums), None
+
+  def block(carry, rows):  # sums of sums: a long one would lose digits
+    state, sums = carry
+    (state, more), _ = jax.lax.scan(step, (state, nothing), rows)
+    return (state, [a + b for a, b in zip(sums, more, strict=True)]), None
+
+  zero = jnp.zeros(shape)
+  nothing = [zero] * (1 + precision)
+  lower, level = [zero] * 2 if ties else None, zero if precision else None
+  state = ([zero] * 2, lower, level)
+  (_, sums), _ = jax.lax.scan(block, (state, nothing), blocks)
+  pairs = num_positive * (total - num_positive)
+  counts = (pairs, num_positive)[: len(sums)]
+  return [
+    jnp.where(pairs > 0, x / jnp.maximum(count, 1e-30), jnp.nan)
+    for x, count in zip(sums, counts, strict=True)
+  ]
 
 
 def auroc(
   labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
 ) -> float:
-  """Area under the ROC curve of one label.
+  """Area under the ROC curve of one label, in float64.
 
   Args:
     labels: (N,) 0 or 1.
@@ -100,9 +178,22 @@ def auroc(
 
   Returns:
     AUROC, NaN where only one class is present.
+
+  Raises:
+    ValueError: a score is not finite.
   """
+  labels = np.asarray(labels).astype(np.float64)
   weights = np.ones(len(labels)) if weights is None else np.asarray(weights)
-  return float(weighted_auroc(labels, scores, weights[:, None])[0])
+  if not np.isfinite(scores).all():
+    raise ValueError("scores must be finite")
+  _, level = np.unique(scores, return_inverse=True)
+  positive = np.bincount(level, weights * labels)
+  negative = np.bincount(level, weights * (1 - labels))
+  pairs = positive.sum() * negative.sum()
+  if not pairs:
+    return float("nan")
+  below = np.cumsum(negative) - 0.5 * negative
+  return float(positive @ below / pairs)
 
 
 def average_precision(
@@ -111,7 +202,8 @@ def average_precision(
   """Average precision (area under the precision-recall steps) of one label.
 
   AP = sum_k (R_k - R_{k-1}) P_k over the distinct thresholds k; no
-  interpolation, so its floor is the prevalence.
+  interpolation. Random scores get about the prevalence, and more where there
+  are few positives (1.7 times as much for 10 among 2,000).
 
   Args:
     labels: (N,) 0 or 1.
@@ -177,10 +269,10 @@ def subject_weights(
   return counts[subject]
 
 
-def bootstrap_auroc(
+def bootstrap(
   labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-  """AUROC of every label in every resample, averaged over training seeds.
+) -> tuple[np.ndarray, np.ndarray]:
+  """Scores of every label in every resample, averaged over training seeds.
 
   Args:
     labels: (N, L) 0 or 1.
@@ -188,14 +280,22 @@ def bootstrap_auroc(
     weights: (N, R) from `subject_weights`.
 
   Returns:
-    (L, R) float64, NaN where a resample lacks a class of the label.
+    AUROC and average precision, each (L, R) float32, NaN where a resample lacks
+    a class of the label.
   """
   seeds, _, num_labels = scores.shape
-  out = np.zeros((num_labels, weights.shape[1]))
-  for j in range(num_labels):
-    for k in range(seeds):
-      out[j] += weighted_auroc(labels[:, j], scores[k, :, j], weights)
-  return out / seeds
+  auroc, precision = (
+    x.reshape(seeds, num_labels, weights.shape[1]).mean(axis=0)
+    for x in weighted_scores(
+      np.tile(labels, (1, seeds)), _flat(scores), weights
+    )
+  )
+  return auroc, precision
+
+
+def _flat(scores):
+  """(K, N, L) as columns (N, K L)."""
+  return np.moveaxis(scores, 0, 1).reshape(scores.shape[1], -1)
 
 
 def macro(values: np.ndarray) -> np.ndarray:
@@ -271,28 +371,16 @@ def permutation_test(
   swap = swap[subject]
   first = np.concatenate([1 - swap, swap])
   second = np.concatenate([swap, 1 - swap])
-  difference = np.zeros(num_permutations + 1)
-  seeds, _, num_labels = scores_a.shape
-  for j in range(num_labels):
-    both = np.concatenate([labels[:, j], labels[:, j]])
-    for k in range(seeds):
-      ranks = np.concatenate(
-        [midranks(scores_a[k, :, j]), midranks(scores_b[k, :, j])]
-      )
-      difference += weighted_auroc(both, ranks, first)
-      difference -= weighted_auroc(both, ranks, second)
-  difference /= seeds * num_labels
+  ranks = np.concatenate(
+    [scipy.stats.rankdata(x, axis=1) for x in (scores_a, scores_b)], axis=1
+  )
+  both = np.concatenate([labels, labels])
+  columns, repeated = _flat(ranks), np.tile(both, (1, len(ranks)))
+  difference = weighted_auroc(repeated, columns, first).astype(np.float64)
+  difference -= weighted_auroc(repeated, columns, second)
+  difference = difference.mean(axis=0)
   observed = float(difference[0])
   # Equal differences can differ by rounding: count them as equal.
-  extreme = np.abs(difference[1:]) >= abs(observed) - 1e-9
+  extreme = np.abs(difference[1:]) >= abs(observed) - 1e-6
   p_value = (1 + int(extreme.sum())) / (1 + num_permutations)
   return Permutation(observed, p_value, num_permutations)
-
-
-def midranks(scores: np.ndarray) -> np.ndarray:
-  """Ranks of scores (N,), ties sharing their mean rank, from 1 to N."""
-  _, inverse, counts = np.unique(
-    scores, return_inverse=True, return_counts=True
-  )
-  last = np.cumsum(counts)
-  return (last - 0.5 * (counts - 1))[inverse]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import scoring
+from cgdmer_jax.evaluators import scoring, statistics
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
@@ -63,9 +63,8 @@ def zero_shot(
   label_names: Sequence[str],
   *,
   record_ids: np.ndarray | None = None,
-  min_positives: int = 10,
-  num_bootstrap: int = 1000,
-) -> scoring.EncoderResult:
+  **options,
+) -> scoring.Findings:
   """Scores one encoder on the test records of one label set.
 
   Args:
@@ -75,11 +74,12 @@ def zero_shot(
     subjects: (N,) subject ids.
     label_names: L names.
     record_ids: (N,) ids, kept with the scores.
-    min_positives: labels with fewer test positives or negatives are skipped.
-    num_bootstrap: resamples of subjects for the intervals.
+    **options: of `scoring.evaluate`.
 
   Returns:
-    A single outcome, "zero_shot".
+    A single outcome, "zero_shot", and among the details "prompts": how the
+    macro AUROC moves if each label has one of its prompts only, the first of
+    each, the second (or the last one) of each, and so on.
 
   Raises:
     UserError: a label has no prompt, embeddings are not finite, or no record
@@ -97,17 +97,28 @@ def zero_shot(
   test, belongs = scoring.make_test_set(
     subjects, labels, label_names, record_ids
   )
-  scores = cosine_scores(embeddings[belongs], classes)[None]
-  outcome = scoring.Outcome(
-    setting="zero_shot",
-    fraction=None,
-    num_train=0,
-    strengths=(),
-    strength_grid=(),
-    not_converged=0,
-    evaluation=scoring.evaluate(
-      test, scores, min_positives=min_positives, num_bootstrap=num_bootstrap
-    ),
-    scores=scores,
+  embeddings = embeddings[belongs]
+  outcome = scoring.evaluate(
+    test, "zero_shot", cosine_scores(embeddings, classes), **options
   )
-  return scoring.EncoderResult(test, (outcome,))
+  details = {}
+  most = max(map(len, prompt_embeddings.values()))
+  counted = scoring.counted_labels(
+    test.labels, outcome.evaluation.min_positives
+  )
+  if most > 1 and counted.any():
+    single = []
+    for i in range(most):
+      one = {k: v[[min(i, len(v) - 1)]] for k, v in prompt_embeddings.items()}
+      scores = cosine_scores(embeddings, class_embeddings(one, label_names))
+      aurocs = [
+        statistics.auroc(test.labels[:, j], scores[:, j])
+        for j in np.flatnonzero(counted)
+      ]
+      single.append(float(np.mean(aurocs)))
+    details["prompts"] = {
+      "macro_auroc_with_one_prompt_a_label": single,
+      "text": f"zero-shot with one prompt a label instead of the mean of all:"
+      f" {min(single):.3f} to {max(single):.3f} in {most} choices",
+    }
+  return scoring.Findings(test, (outcome,), details=details)

@@ -1,19 +1,22 @@
 """Result files, their comparison, and the tables made from them."""
 
+import csv
 import dataclasses
 import io
 import json
 import os
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 import rich.console
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import results, scoring, tables
+from cgdmer_jax.evaluators import comparison, results, scoring, tables
 
 
-def _encoder_result(noise, settings, seed=0, order=None, min_positives=10):
+def _findings(noise, settings, seed=0, order=None, min_positives=10):
   """Scores of one encoder; `order` shuffles the records it lists."""
   rng = np.random.default_rng(0)  # the test set is always the same
   labels = (rng.random((200, 3)) < [0.4, 0.2, 0.01]).astype(np.uint8)
@@ -21,66 +24,76 @@ def _encoder_result(noise, settings, seed=0, order=None, min_positives=10):
   ids = np.array([f"r{i}" for i in range(200)])
   subjects = np.arange(200) // 2
   rng = np.random.default_rng(seed)
-  scores = {
-    s: labels + noise * rng.normal(size=(1 + (s == "probe_1"), 200, 3))
-    for s in settings
-  }
   order = np.arange(200) if order is None else order
   test, _ = scoring.make_test_set(
     subjects[order], labels[order], ("A", "B", "rare"), ids[order]
   )
   outcomes = []
-  for setting, values in scores.items():
-    values = values[:, order].astype(np.float32)
+  for setting in settings:
+    scores = labels + noise * rng.normal(
+      size=(1 + (setting == "probe_1"), 200, 3)
+    )
     fraction = {"probe_1": 0.01, "probe_100": 1.0}.get(setting)
+    training = {}
+    if fraction:
+      training = {
+        "fraction": fraction,
+        "num_train": int(1000 * fraction),
+        "strengths": (0.1,) * len(scores),
+        "strength_grid": (0.1, 1.0),
+      }
     outcomes.append(
-      scoring.Outcome(
-        setting=setting,
-        fraction=fraction,
-        num_train=0 if fraction is None else int(1000 * fraction),
-        strengths=() if fraction is None else (0.1,) * len(values),
-        strength_grid=() if fraction is None else (0.1, 1.0),
-        not_converged=0,
-        evaluation=scoring.evaluate(
-          test, values, min_positives=min_positives, num_bootstrap=100
-        ),
-        scores=values,
+      scoring.evaluate(
+        test,
+        setting,
+        scores[:, order].astype(np.float32),
+        min_positives=min_positives,
+        num_bootstrap=100,
+        **training,
       )
     )
-  return scoring.EncoderResult(test, tuple(outcomes))
+  weights = np.ones((200, 100))
+  measure = scoring.mean_measure(
+    "s", "recall@1", "higher", np.arange(200) % 2, weights, main=False
+  )
+  return scoring.Findings(test, tuple(outcomes), (measure,), {"x": {"y": 1}})
 
 
 def _result(
+  name="a",
   task="linear_probe",
-  noises=(1.0, 4.0),
+  noise=1.0,
+  seed=0,
   label_mode="fixed",
-  min_positives=10,
+  label_set="form",
+  run=0,
+  **options,
 ):
-  settings = ("probe_1", "probe_100")
-  settings = settings if task == "linear_probe" else ("zero_shot",)
-  encoders = [
-    results.Encoder(
-      "CG-DMER",
-      _encoder_result(noises[0], settings, min_positives=min_positives),
-      "runs/x",
-      9,
-    ),
-    results.Encoder(
-      "random",
-      _encoder_result(noises[1], settings, seed=1, min_positives=min_positives),
-    ),
-  ]
-  return results.make_result(
-    task,
-    "ptb_xl/100hz",
-    "form",
-    encoders,
-    config_hash="abc",
+  settings = ("zero_shot",)
+  if task == "linear_probe":
+    settings = ("probe_1", "probe_100")
+  return results.Result(
+    encoder=results.Identity(name, "f", seed=run, checkpoint="runs/x", step=9),
+    task=task,
+    dataset="ptb_xl/100hz",
+    split="test",
+    label_set=label_set,
     label_mode=label_mode,
-    min_positives=min_positives,
-    num_bootstrap=100,
-    num_permutations=100,
+    key=results.make_key(name, run, noise),
+    options={"num_bootstrap": 100},
+    findings=_findings(noise, settings, seed, **options),
   )
+
+
+def _pair(**changes):
+  return [
+    _result("CG-DMER", **changes),
+    _result("random", **{"noise": 4.0, "seed": 1} | changes),
+  ]
+
+
+def _rows(found):
+  return comparison.compare_all(found, num_permutations=100)
 
 
 def _no_constants(name):
@@ -88,122 +101,106 @@ def _no_constants(name):
 
 
 def test_result_file_tells_everything(tmp_path):
-  path, document = results.write(tmp_path, _result())
-  assert path == tmp_path / "results" / "linear_probe-ptb_xl_100hz-form.json"
-  text = path.read_text()
-  assert json.loads(text, parse_constant=_no_constants) == json.loads(
-    json.dumps(document)
-  )
-  assert results.read(path)["label_mode"] == "fixed"
-  assert (document["num_records"], document["num_subjects"]) == (200, 100)
-  assert document["config_hash"] == "abc"
-  assert {"jax", "numpy", "python"} <= set(document["versions"])
-  trained, random = document["encoders"]
-  assert (trained["checkpoint"], trained["step"]) == ("runs/x", 9)
-  assert (random["checkpoint"], random["step"]) == ("", None)
-  first, last = trained["settings"]
-  assert (first["fraction"], first["num_seeds"]) == (0.01, 2)
-  assert last["strengths"] == (0.1,)
-  assert list(last["skipped_labels"]) == ["rare"]
-  row = last["labels"][0]
-  assert row["name"] == "A"
-  assert row["auroc"]["low"] < row["auroc"]["value"] < row["auroc"]["high"]
-  assert row["prevalence"] == row["num_positive"] / 200
-  assert last["labels"][2]["auroc"] is None
-  comparison = document["comparisons"][1]
-  assert (comparison["a"], comparison["b"]) == ("CG-DMER", "random")
-  assert comparison["setting"] == "probe_100"
-  assert comparison["macro"]["low"] > 0
-
-
-def test_scores_come_back_and_nothing_else_is_left(tmp_path):
   result = _result()
-  path, _ = results.write(tmp_path, result)
-  assert sorted(p.name for p in path.parent.iterdir()) == [
-    path.with_suffix(".json").name,
-    path.with_suffix(".npz").name,
-  ]
-  test, scores = results.read_scores(path, "random")
-  expected = result.encoders[1].result
-  assert test.label_names == expected.test.label_names
-  np.testing.assert_array_equal(test.subjects, expected.test.subjects)
-  for outcome in expected.outcomes:
-    np.testing.assert_array_equal(scores[outcome.setting], outcome.scores)
+  path = results.write(tmp_path, result)
+  assert path.parent == tmp_path / "results" / "linear_probe-ptb_xl_100hz-form"
+  assert path.name == f"a-{result.key}.json"
+  document = json.loads(path.read_text(), parse_constant=_no_constants)
+  assert document["num_records"] == 200
+  assert document["label_mode"] == "fixed" and document["split"] == "test"
+  assert {"jax", "numpy", "python"} <= set(document["versions"])
+  assert (document["encoder"]["checkpoint"], document["encoder"]["step"]) == (
+    *("runs/x", 9),
+  )
+  first, last = document["settings"]
+  assert (first["fraction"], first["evaluation"]["num_seeds"]) == (0.01, 2)
+  assert last["strengths"] == [0.1]
+  row, _, rare = last["evaluation"]["labels"]
+  assert row["auroc"]["low"] < row["auroc"]["value"] < row["auroc"]["high"]
+  assert row["auprc"]["low"] < row["auprc"]["value"] < row["auprc"]["high"]
+  assert row["prevalence"] == row["num_positive"] / 200
+  assert rare["auroc"] is None and "fewer than 10" in rare["skipped"]
+
+
+def test_a_result_comes_back_and_nothing_else_is_left(tmp_path):
+  result = _result()
+  path = results.write(tmp_path, result)
+  assert len(list(path.parent.iterdir())) == 2
+  again = results.read(path)
+  assert dataclasses.replace(again, findings=None) == dataclasses.replace(
+    result, findings=None
+  )
+  for a, b in (
+    (again.findings.outcomes, result.findings.outcomes),
+    (again.findings.measures, result.findings.measures),
+  ):
+    for x, y in zip(a, b, strict=True):
+      for field in dataclasses.fields(x):
+        np.testing.assert_equal(getattr(x, field.name), getattr(y, field.name))
+  np.testing.assert_equal(vars(again.findings.test), vars(result.findings.test))
+  assert again.findings.details == result.findings.details
 
 
 def test_interrupted_write_keeps_the_old_result(tmp_path, monkeypatch):
-  path, document = results.write(tmp_path, _result())
+  path = results.write(tmp_path, _result())
+  before = path.read_bytes()
 
   def interrupt(fd):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(os, "fsync", interrupt)
   with pytest.raises(KeyboardInterrupt):
-    results.write(tmp_path, _result(noises=(2.0, 2.0)))
+    results.write(tmp_path, _result())
   assert len(list(path.parent.iterdir())) == 2
-  assert results.read(path)["scores"] == document["scores"]
-  results.read_scores(path)
+  assert path.read_bytes() == before
+  results.read(path)
 
 
-def test_scores_of_another_run_are_refused(tmp_path):
-  path, _ = results.write(tmp_path / "a", _result())
-  other, _ = results.write(tmp_path / "b", _result(noises=(2.0, 2.0)))
+def test_arrays_of_another_run_are_refused(tmp_path):
+  path = results.write(tmp_path / "a", _result())
+  other = results.write(tmp_path / "b", _result(noise=2.0))
   other.with_suffix(".npz").replace(path.with_suffix(".npz"))
   with pytest.raises(UserError, match="does not belong to"):
-    results.read_scores(path)
+    results.read(path)
   path.with_suffix(".npz").unlink()
   with pytest.raises(UserError, match="keep them beside the result"):
-    results.read_scores(path)
+    results.read(path)
 
 
 def test_two_files_are_compared_record_by_record(tmp_path):
-  settings = ("probe_100",)
   order = np.random.default_rng(9).permutation(200)
-  paths = []
-  for name, encoder in {
-    "a": _encoder_result(1.0, settings),
-    "same": _encoder_result(1.0, settings, order=order),
-    "worse": _encoder_result(4.0, settings, seed=3, order=order),
-  }.items():
-    result = results.make_result(
-      "linear_probe",
-      "d",
-      "form",
-      [results.Encoder(name, encoder)],
-      config_hash="",
-      label_mode="fixed",
+  paths = [
+    results.write(tmp_path / str(i), _result(**changes))
+    for i, changes in enumerate(
+      ({}, {"order": order}, {"noise": 4.0, "seed": 3, "order": order})
     )
-    paths.append(results.write(tmp_path / name, result)[0])
-  (same,) = results.compare(*paths[:2], num_bootstrap=50)
-  assert same.macro == scoring.Estimate(0.0, 0.0, 0.0)
-  (worse,) = results.compare(paths[0], paths[2], num_bootstrap=50)
-  assert worse.macro.low > 0
+  ]
+  same = comparison.compare(paths[0], paths[1], num_permutations=50)
+  assert same["probe_100"][0] == scoring.Estimate(0.0, 0.0, 0.0)
+  worse = comparison.compare(paths[0], paths[2], num_permutations=50)
+  assert worse["probe_100"][0].low > 0 and worse["probe_100"][1] < 0.05
 
 
-def test_files_of_other_tests_cannot_be_compared(tmp_path):
-  path, _ = results.write(tmp_path / "a", _result())
+def test_results_on_other_records_cannot_be_compared(tmp_path):
   result = _result()
-  first = result.encoders[0]
-  changes = {
-    "different test records": {
-      "record_ids": first.result.test.record_ids + "x"
-    },
+  path = results.write(tmp_path / "a", result)
+  test = result.findings.test
+  for message, change in {
+    "different test records": {"record_ids": test.record_ids + "x"},
     "different labels": {"label_names": ("A", "B", "C")},
-    "labels of their test records differ": {
-      "labels": 1 - first.result.test.labels
-    },
-  }
-  for message, change in changes.items():
-    test = dataclasses.replace(first.result.test, **change)
-    encoder = dataclasses.replace(
-      first, result=dataclasses.replace(first.result, test=test)
+    "labels of their test records differ": {"labels": 1 - test.labels},
+  }.items():
+    findings = dataclasses.replace(
+      result.findings, test=dataclasses.replace(test, **change)
     )
-    other = dataclasses.replace(result, encoders=(encoder,), comparisons={})
-    other_path, _ = results.write(tmp_path / "b", other)
+    other = dataclasses.replace(result, findings=findings)
     with pytest.raises(UserError, match=message):
-      results.compare(path, other_path)
-  with pytest.raises(UserError, match="no encoder 'x' .* CG-DMER, random"):
-    results.compare(path, path, "x")
+      comparison.compare(path, results.write(tmp_path / "b", other))
+    other = dataclasses.replace(
+      other, encoder=dataclasses.replace(other.encoder, name="b")
+    )
+    with pytest.raises(UserError, match="a and b .*not scored on the same"):
+      comparison.compare_all([result, other])
 
 
 @pytest.mark.parametrize(
@@ -218,82 +215,167 @@ def test_wrong_result_files_are_explained(tmp_path, content, message):
     results.read(path)
 
 
+def test_rows_hold_every_number_and_its_distance_to_the_best():
+  found = _pair()
+  rows = _rows(found)
+  keys = [(r.encoder, r.setting, r.metric, r.label) for r in rows]
+  assert len(set(keys)) == len(keys)
+  # Two settings; AUROC and AUPRC of the average and of three labels; recall.
+  assert len(rows) == 2 * (2 * 2 * 4 + 1)
+  by_key = dict(zip(keys, rows, strict=True))
+  best = by_key["CG-DMER", "probe_100", "AUROC", "macro"]
+  worse = by_key["random", "probe_100", "AUROC", "macro"]
+  assert best.best == worse.best == "CG-DMER"
+  assert best.difference is None and best.p_value is None
+  assert worse.difference == pytest.approx(worse.value - best.value)
+  assert worse.difference_high < 0 and worse.p_value == worse.p_holm < 0.05
+  outcomes = [r.findings.outcomes[1] for r in found]
+  expected = np.diff([o.samples[1, 0] for o in outcomes], axis=0)[0]
+  row = by_key["random", "probe_100", "AUPRC", "A"]
+  np.testing.assert_allclose(
+    (row.difference_low, row.difference_high),
+    np.quantile(expected, (0.025, 0.975)),
+    atol=1e-6,
+  )
+  assert row.num_positive == found[0].findings.test.labels[:, 0].sum()
+  assert by_key["random", "probe_1", "AUROC", "rare"].note
+  assert by_key["random", "s", "recall@1", ""].value == 0.5
+  lines = list(csv.DictReader(io.StringIO(tables.to_csv(rows))))
+  assert len(lines) == len(rows)
+  assert float(lines[0]["value"]) == rows[0].value
+
+
+def test_runs_that_differ_by_their_seed_are_one_row():
+  found = [_result("a", seed=i, run=i) for i in range(3)]
+  found.append(_result("b", noise=3.0, seed=5))
+  row = next(r for r in _rows(found) if r.setting == "probe_1")
+  values = [
+    r.findings.outcomes[0].evaluation.macro_auroc.value for r in found[:3]
+  ]
+  assert (row.encoder, row.seeds, row.subsets) == ("a", 3, 2)
+  assert row.value == pytest.approx(np.mean(values))
+  assert row.seed_std == pytest.approx(np.std(values, ddof=1))
+  (table,) = tables.make(_rows(found), found)[:1]
+  assert any("Mean over 3 pretraining seeds" in note for note in table.notes)
+
+
+def test_seeds_without_any_label_scored():
+  found = [_result(seed=i, run=i, min_positives=500) for i in range(2)]
+  rows = _rows(found)
+  assert all(row.value is None for row in rows if row.label)
+  (table,) = tables.make(rows, found)[:1]
+  assert any("Mean over 2 pretraining seeds. " in n for n in table.notes)
+  assert any("Nothing is scored" in note for note in table.notes)
+
+
+def test_p_values_are_corrected_for_their_number():
+  rows = [
+    comparison.Row(
+      *("d", "t", "l", "s", "AUROC", "macro", str(i)),
+      *(0.5, None, None, 1, None),
+      p_value=p,
+    )
+    for i, p in enumerate((0.04, None, 0.01, 0.02))
+  ]
+  corrected = [r.p_holm for r in comparison._holm(rows)]
+  assert corrected[1] is None
+  # Four encoders, six pairs: 6 * 0.01, 5 * 0.02, 4 * 0.04.
+  np.testing.assert_allclose(
+    [corrected[i] for i in (2, 3, 0)], (0.06, 0.10, 0.16)
+  )
+
+
+def _table(found):
+  return tables.make(_rows(found), found)[0]
+
+
 @pytest.fixture(scope="module")
 def table():
-  documents = [
-    results.to_dict(_result("zero_shot")),
-    results.to_dict(_result()),
-  ]
-  return tables.make(documents)
+  return _table(_pair(task="zero_shot") + _pair())
 
 
 def test_table_joins_tasks_and_says_what_was_skipped(table):
-  assert table.header == ("encoder", "zero-shot", "probe 1 %", "probe 100 %")
-  assert [row[0] for row in table.rows] == ["CG-DMER", "random", "difference"]
+  assert table.header[:4] == (
+    "encoder",
+    "zero-shot",
+    "probe 1 %",
+    "probe 100 %",
+  )
+  assert [row[0] for row in table.rows] == [
+    *("CG-DMER", "random", "CG-DMER minus random"),
+  ]
   for row in table.rows[:2]:
     assert all(c.count(",") == 1 and c.endswith("]") for c in row[1:])
-  assert all(cell.startswith("+") for cell in table.rows[2][1:])
+  assert all(cell.startswith("+") for cell in table.rows[2][1:4])
+  assert all(cell.startswith("**") for cell in table.rows[0][1:4])
   notes = "\n".join(table.notes)
-  assert "200 test records of 100 subjects; 2 labels scored, 1 skipped" in notes
+  assert "200 test records of 100 subjects" in notes
+  assert "2 labels scored, 1 skipped" in notes
   assert "fewer than 10: rare" in notes
-  assert "Mean over 2 training subsets" in notes
-  assert "probe 1 % 0." in notes
+  assert "Probes of parts: mean over 2 training subsets" in notes
+
+
+def test_table_of_many_compares_with_the_best():
+  found = [*_pair(), _result("worst", noise=9.0, seed=2)]
+  table = _table(found)
+  names = [row[0] for row in table.rows]
+  assert names[3:] == ["random minus best", "worst minus best"]
+  assert all(row[2].startswith("-") for row in table.rows[3:])
+  assert any("corrected for 3 pairs of encoders" in n for n in table.notes)
+  assert not any("p is never below" in note for note in table.notes)
 
 
 def test_table_says_when_nothing_is_scored():
-  document = results.to_dict(_result(min_positives=101))
-  table = tables.make([document])
-  assert {c for row in table.rows for c in row[1:]} == {"no label scored", ""}
-  assert "0 labels scored, 3 skipped" in table.notes[0]
-  assert table.notes[-1] == (
+  table = _table(_pair(min_positives=101, task="zero_shot"))
+  assert table.rows[0][1] == "no label scored"
+  assert "0 labels scored, 3 skipped." in table.notes
+  assert (
     "Nothing is scored: no label has 101 positive and 101 negative test"
     " records."
-  )
+  ) in table.notes
 
 
 def test_table_says_that_patients_are_unknown(table):
-  result = _result("zero_shot")
-  encoder = result.encoders[0]
+  result = _result(task="zero_shot")
   test = dataclasses.replace(
-    encoder.result.test, subjects=np.array([""] * 50 + ["p"] * 150)
+    result.findings.test, subjects=np.array([""] * 50 + ["p"] * 150)
   )
-  encoder = dataclasses.replace(
-    encoder, result=dataclasses.replace(encoder.result, test=test)
-  )
-  document = results.to_dict(
-    dataclasses.replace(result, encoders=(encoder,), comparisons={})
-  )
-  assert document["num_without_subject"] == 50
-  notes = tables.make([document]).notes
+  findings = dataclasses.replace(result.findings, test=test)
+  unknown = dataclasses.replace(result, findings=findings)
+  assert results.to_dict(unknown)["num_without_subject"] == 50
+  notes = _table([unknown]).notes
   assert any("patient of 50 records is unknown" in note for note in notes)
   assert not any("unknown" in note for note in table.notes)
 
 
 def test_table_says_when_no_difference_is_shown():
-  document = results.to_dict(_result("zero_shot", noises=(1.0, 1.0)))
-  cell = tables.make([document]).rows[2][1]
-  assert cell.endswith("no difference shown")
-  assert "p =" not in cell
+  found = _pair(task="zero_shot", noise=1.0)
+  cell = _table(found).rows[2][1]
+  assert cell.endswith("no difference shown") and "p =" not in cell
 
 
-def test_label_mode_is_told_where_it_matters(tmp_path, table):
-  result = _result("zero_shot", label_mode="merl_compat")
-  path, document = results.write(tmp_path, result)
-  assert results.read(path)["label_mode"] == "merl_compat"
-  compat = tables.make([document])
-  assert "ptb_xl/100hz, form, merl_compat labels: macro" in compat.title
-  assert "ptb_xl/100hz, form: macro" in table.title
+def test_label_mode_is_told_where_it_matters(table):
+  compat = _table([_result(task="zero_shot", label_mode="merl_compat")])
+  assert "ptb_xl/100hz, form, merl_compat labels" in compat.title
+  assert "ptb_xl/100hz, form" in table.title
   assert any("mistakes included" in note for note in compat.notes)
-  for show in (tables.to_markdown, lambda t: str(tables.to_rich(t).title)):
-    assert "merl_compat" in show(compat) and "merl_compat" not in show(table)
-  with pytest.raises(ValueError, match="cannot hold label_mode"):
-    tables.make([document, results.to_dict(_result("linear_probe"))])
+  for show in (tables.to_markdown, tables.to_latex, lambda t: t.title):
+    assert "merl" in show(compat) and "merl" not in show(table)
 
 
-def test_table_refuses_other_data():
-  document = results.to_dict(_result("zero_shot"))
-  with pytest.raises(ValueError, match="cannot hold label_set"):
-    tables.make([document, {**document, "label_set": "rhythm"}])
+def test_other_label_sets_and_tasks_have_tables_of_their_own():
+  found = [
+    *_pair(),
+    *_pair(label_set="rhythm"),
+    _result(task="transfer"),
+  ]
+  assert [
+    t.title.split(":")[0].split(" [")[0]
+    for t in tables.make(_rows(found), found)
+  ] == [
+    *("ptb_xl/100hz, form", "ptb_xl/100hz, rhythm"),
+    "ptb_xl/100hz, form, transfer",
+  ]
 
 
 def test_markdown_and_terminal_show_every_number(table):
@@ -301,11 +383,29 @@ def test_markdown_and_terminal_show_every_number(table):
   lines = [line for line in markdown.splitlines() if line.startswith("|")]
   assert len(lines) == 2 + len(table.rows)
   assert {line.count("|") for line in lines} == {len(table.header) + 1}
-  console = rich.console.Console(file=io.StringIO(), width=80)
+  console = rich.console.Console(file=io.StringIO(), width=100)
   console.print(tables.to_rich(table))
   text = console.file.getvalue()
   for row in table.rows:
     for cell in row:
-      for word in cell.split(" ["):
+      for word in cell.replace("*", "").split(" ["):
         assert word.split("]")[0] in text, cell
-  assert max(map(len, text.splitlines())) <= 80
+  assert max(map(len, text.splitlines())) <= 100
+
+
+def test_latex_is_complete(table, tmp_path):
+  text = tables.to_latex(table)
+  assert text.count(r"\\") == 1 + len(table.rows)
+  assert r"\textbf{" in text and "**" not in text
+  assert "ptb\\_xl" in text and r"1 \%" in text
+  body = [line for line in text.splitlines() if line.endswith(r"\\")]
+  assert {line.count("&") for line in body} == {len(table.header) - 1}
+  if shutil.which("pdflatex"):
+    (tmp_path / "t.tex").write_text(
+      r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+      + text
+      + r"\end{document}"
+    )
+    subprocess.run(
+      ["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True
+    )

@@ -1,12 +1,11 @@
 """Evaluations of test scores and paired comparisons."""
 
-import dataclasses
-
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import comparison, scoring
+from cgdmer_jax.evaluators import comparison, scoring, statistics
 
 
 def _test_set(rng, n=400, rates=(0.5, 0.2, 0.1)):
@@ -17,6 +16,15 @@ def _test_set(rng, n=400, rates=(0.5, 0.2, 0.1)):
   names = [f"label {j}" for j in range(len(rates))]
   test, _ = scoring.make_test_set(rng.integers(0, n, n), labels, names)
   return test, latent
+
+
+def _evaluate(test, scores, **options):
+  return scoring.evaluate(test, "s", scores, **options).evaluation
+
+
+def _difference(test, a, b, **options):
+  a, b = (scoring.evaluate(test, "s", x) for x in (a, b))
+  return comparison.difference(test, a, b, **options)
 
 
 def test_records_without_a_label_are_no_part_of_the_set():
@@ -49,7 +57,7 @@ def test_rare_and_single_class_labels_are_reported_not_scored():
   labels[:95, 4] = 1
   test, _ = scoring.make_test_set(np.arange(100), labels, tuple("abcde"))
   scores = rng.normal(size=(100, 5))
-  result = scoring.evaluate(test, scores, num_bootstrap=50)
+  result = _evaluate(test, scores, num_bootstrap=50)
   reasons = {row.name: row.skipped for row in result.labels}
   assert reasons == {
     "a": "",
@@ -62,27 +70,27 @@ def test_rare_and_single_class_labels_are_reported_not_scored():
   assert result.macro_auroc.value == result.labels[0].auroc.value
   assert result.labels[1].auroc is None and result.labels[1].auprc is None
   # A lower bar lets them in, but never a label of one class.
-  scored = scoring.evaluate(test, scores, min_positives=0, num_bootstrap=50)
+  scored = _evaluate(test, scores, min_positives=0, num_bootstrap=50)
   assert [bool(row.skipped) for row in scored.labels] == [0, 0, 1, 1, 0]
 
 
 def test_nothing_scored_is_none_and_not_nan():
   test, _ = scoring.make_test_set([1, 2], np.array([[1], [1]]), ("a",))
   scores = np.zeros((2, 1))
-  result = scoring.evaluate(test, scores, num_bootstrap=10)
+  result = _evaluate(test, scores, num_bootstrap=10)
   assert result.macro_auroc == scoring.Estimate(None, None, None)
-  assert result.macro_auprc is None
-  difference = comparison.compare(test, "s", scores, scores)
-  assert difference.macro.value is None and difference.p_value is None
+  assert result.macro_auprc == result.macro_auroc
+  difference, p_value = _difference(test, scores, scores)
+  assert difference.value is None and p_value is None
 
 
 def test_seeds_are_averaged_and_their_spread_reported():
   rng = np.random.default_rng(1)
   test, latent = _test_set(rng)
   scores = latent + rng.normal(size=(5, *latent.shape))
-  single = [scoring.evaluate(test, s, num_bootstrap=20) for s in scores]
+  single = [_evaluate(test, s, num_bootstrap=20) for s in scores]
   values = [e.macro_auroc.value for e in single]
-  result = scoring.evaluate(test, scores, num_bootstrap=20)
+  result = _evaluate(test, scores, num_bootstrap=20)
   assert result.macro_auroc.value == pytest.approx(np.mean(values))
   assert result.seed_std == pytest.approx(np.std(values, ddof=1))
   assert (result.num_seeds, single[0].seed_std) == (5, None)
@@ -98,7 +106,7 @@ def test_macro_interval_carries_the_covariance_between_labels():
   # only keeps every record in the set.
   labels = np.concatenate([one] * 4 + [np.ones_like(one)], axis=1)
   test, _ = scoring.make_test_set(np.arange(300), labels, tuple("abcde"))
-  result = scoring.evaluate(test, np.concatenate([score] * 5, axis=1))
+  result = _evaluate(test, np.concatenate([score] * 5, axis=1))
   assert result.macro_auroc.low == pytest.approx(result.labels[0].auroc.low)
   assert result.macro_auroc.high == pytest.approx(result.labels[0].auroc.high)
 
@@ -109,13 +117,13 @@ def test_softmax_over_labels_would_change_the_scores():
   logits = 3 * latent  # ranks every label without a mistake, except label 0
   odds = np.exp(logits)
   softmax = odds / odds.sum(axis=1, keepdims=True)
-  ours = scoring.evaluate(test, logits, num_bootstrap=10)
-  theirs = scoring.evaluate(test, softmax, num_bootstrap=10)
+  ours = _evaluate(test, logits, num_bootstrap=10)
+  theirs = _evaluate(test, softmax, num_bootstrap=10)
   assert ours.labels[1].auroc.value == 1.0
   assert theirs.labels[1].auroc.value < 0.99
   # A monotone map of each label alone changes nothing.
   sigmoid = 1 / (1 + np.exp(-logits))
-  same = scoring.evaluate(test, sigmoid, num_bootstrap=10)
+  same = _evaluate(test, sigmoid, num_bootstrap=10)
   assert same.macro_auroc == ours.macro_auroc
 
 
@@ -124,20 +132,16 @@ def test_comparison_of_equal_and_of_better_models():
   test, latent = _test_set(rng)
   a = latent + 0.5 * rng.normal(size=latent.shape)
   b = latent + 3.0 * rng.normal(size=latent.shape)
-  same = comparison.compare(test, "s", a, a)
-  assert same.macro == scoring.Estimate(0.0, 0.0, 0.0)
-  assert same.p_value == 1.0
-  better = comparison.compare(test, "s", a, b)
-  assert better.macro.low > 0
-  assert better.p_value < 0.01
-  assert set(better.labels) == set(test.label_names)
-  evaluation_a = scoring.evaluate(test, a)
-  evaluation_b = scoring.evaluate(test, b)
-  assert better.macro.value == pytest.approx(
-    evaluation_a.macro_auroc.value - evaluation_b.macro_auroc.value
-  )
-  worse = comparison.compare(test, "s", b, a)
-  assert worse.macro.high == pytest.approx(-better.macro.low)
+  same, p_value = _difference(test, a, a)
+  assert same == scoring.Estimate(0.0, 0.0, 0.0)
+  assert p_value == 1.0
+  better, p_value = _difference(test, a, b)
+  assert better.low > 0
+  assert p_value < 0.01
+  values = [_evaluate(test, x).macro_auroc.value for x in (a, b)]
+  assert better.value == pytest.approx(values[0] - values[1])
+  worse, _ = _difference(test, b, a)
+  assert worse.high == pytest.approx(-better.low)
 
 
 def test_paired_difference_is_sharper_than_two_intervals():
@@ -146,24 +150,49 @@ def test_paired_difference_is_sharper_than_two_intervals():
   shared = latent + rng.normal(size=latent.shape)
   a = shared + 0.1 * rng.normal(size=latent.shape)
   b = shared + 0.1 * rng.normal(size=latent.shape)
-  difference = comparison.compare(test, "s", a, b).macro
-  alone = scoring.evaluate(test, a).macro_auroc
+  difference, _ = _difference(test, a, b)
+  alone = _evaluate(test, a).macro_auroc
   assert difference.high - difference.low < 0.5 * (alone.high - alone.low)
 
 
-def test_seeds_pair_or_one_serves_all():
+def test_any_numbers_of_seeds_pair():
   rng = np.random.default_rng(6)
   test, latent = _test_set(rng)
-  five = latent + rng.normal(size=(5, *latent.shape))
-  comparison.compare(test, "s", five, latent, num_permutations=10)
-  with pytest.raises(ValueError, match="5 training seeds with 2"):
-    comparison.compare(test, "s", five, five[:2])
+  scores = latent + rng.normal(size=(6, *latent.shape))
+  for other in (scores[0], scores[:2], scores[:4]):
+    difference, _ = _difference(test, scores, other, num_permutations=10)
+    values = [_evaluate(test, x).macro_auroc.value for x in (scores, other)]
+    assert difference.value == pytest.approx(values[0] - values[1])
 
 
-def test_other_records_cannot_be_compared():
-  rng = np.random.default_rng(7)
-  test, _ = _test_set(rng)
-  other = dataclasses.replace(test, record_ids=test.record_ids[::-1])
-  a, b = (scoring.EncoderResult(t, ()) for t in (test, other))
-  with pytest.raises(UserError, match="not on the same test records"):
-    comparison.compare_encoders(a, b)
+def test_average_precision_has_an_interval_over_subjects():
+  rng = np.random.default_rng(8)
+  test, latent = _test_set(rng)
+  scores = latent + rng.normal(size=latent.shape)
+  outcome = scoring.evaluate(test, "s", scores, num_bootstrap=200)
+  weights = statistics.subject_weights(test.subjects, 200, 0)
+  for j, row in enumerate(outcome.evaluation.labels):
+    expected = [
+      sklearn.metrics.average_precision_score(
+        test.labels[:, j], scores[:, j], sample_weight=w
+      )
+      for w in weights.T
+    ]
+    np.testing.assert_allclose(outcome.samples[1, j], expected, atol=1e-5)
+    assert row.auprc.low == pytest.approx(
+      np.quantile(expected, 0.025), abs=1e-5
+    )
+
+
+def test_pooled_seeds_are_the_mean_of_their_runs():
+  rng = np.random.default_rng(9)
+  test, latent = _test_set(rng)
+  scores = latent + rng.normal(size=(3, *latent.shape))
+  runs = [scoring.evaluate(test, "s", x, num_bootstrap=30) for x in scores]
+  pooled = scoring.pool(test, runs)
+  together = scoring.evaluate(test, "s", scores, num_bootstrap=30)
+  np.testing.assert_allclose(pooled.samples, together.samples, atol=1e-6)
+  assert pooled.evaluation.macro_auroc.value == pytest.approx(
+    together.evaluation.macro_auroc.value
+  )
+  assert pooled.evaluation.num_seeds == 3

@@ -9,7 +9,6 @@ import pytest
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import prompts, zero_shot
 from configs import common
-from configs import linear_probe as linear_probe_config
 from configs import zero_shot as zero_shot_config
 from data_builders import build, scp
 from data_builders.cpsc2018 import cpsc2018_dataset_builder
@@ -99,13 +98,28 @@ def test_no_prompt_is_superfluous():
     assert json.loads(path.read_text()).keys() == set(names)
 
 
-@pytest.mark.parametrize("preset", list(common._EVALUATION_DATA))
-@pytest.mark.parametrize("config", [zero_shot_config, linear_probe_config])
-def test_presets_name_the_label_sets_of_their_data(preset, config, tmp_path):
-  chosen = config.get_config(preset).evaluation
-  cls, name = build.builder_class(chosen.dataset)
-  metadata = cls(config=name, data_dir=tmp_path).info.metadata
-  assert chosen.label_sets == tuple(metadata["label_sets"])
+@pytest.mark.parametrize("preset", list(common.DATASETS))
+def test_presets_name_data_sets_that_can_be_built(preset, tmp_path):
+  chosen = zero_shot_config.get_config(f"{preset},labels=x").evaluation
+  assert chosen.label_sets == ("x",) and chosen.tasks == ("zero_shot",)
+  if preset == "built":
+    assert not chosen.datasets
+    return
+  cls, name = build.builder_class(chosen.datasets)
+  assert cls(config=name, data_dir=tmp_path).info.metadata["label_sets"]
+
+
+def test_the_choice_of_prompts_is_reported():
+  rng = np.random.default_rng(0)
+  labels = (rng.random((200, 2)) < 0.5).astype(np.uint8)
+  labels[~labels.any(axis=1), 0] = 1
+  z = labels @ np.eye(4)[:2] + 0.3 * rng.normal(size=(200, 4))
+  # The first prompt of each label says what it is, the second says nothing.
+  embedded = {"a": np.eye(4)[[0, 2]], "b": np.eye(4)[[1, 3]]}
+  result = zero_shot.zero_shot(z, embedded, labels, np.arange(200), ("a", "b"))
+  good, bad = result.details["prompts"]["macro_auroc_with_one_prompt_a_label"]
+  assert good > 0.9 and abs(bad - 0.5) < 0.1
+  assert "one prompt a label" in result.details["prompts"]["text"]
 
 
 def test_one_name_has_other_prompts_as_class_and_as_statement():

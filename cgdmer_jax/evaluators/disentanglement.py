@@ -1,0 +1,183 @@
+"""Disentanglement: what do the shared and the specific parts know?
+
+If the parts are what their names say, then findings, which both modalities
+tell, can be read from the shared part; which modality an embedding comes from
+can be read from the specific part; and the two parts do not resemble each
+other. Linear probes answer the first two, CKA the third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cgdmer_jax.evaluators import linear_probe, scoring, statistics
+from cgdmer_jax.models import cgdmer
+
+MAX_RECORDS = 2000  # of each split: more say the same
+
+
+def cka(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """Linear CKA of two representations of the same records.
+
+  Kornblith et al. 2019, with the unbiased estimator of HSIC (Song et al. 2012,
+  equation 4; Nguyen et al. 2021 use it likewise): the usual one is far above 0
+  for unrelated representations of a few records. Records drawn twice are not
+  paired with themselves.
+
+  Args:
+    x: (N, D).
+    y: (N, E).
+    weights: (N, R), how often each record counts.
+
+  Returns:
+    (R,) float64; about 0 for independent representations, 1 for ones that are
+    equal up to rotation and scale.
+  """
+  grams = []
+  for z in (x, y):
+    z = np.asarray(z, np.float64)
+    z = z - z.mean(axis=0)
+    gram = z @ z.T
+    np.fill_diagonal(gram, 0)
+    grams.append(gram / max(np.linalg.norm(gram), 1e-30))
+  w = np.asarray(weights, np.float64)
+  n = w.sum(axis=0)
+
+  def hsic(k, l):
+    kw, lw = k @ w, l @ w
+    return (
+      (w * ((k * l) @ w)).sum(0)
+      + (w * kw).sum(0) * (w * lw).sum(0) / ((n - 1) * (n - 2))
+      - 2 / (n - 2) * (w * kw * lw).sum(0)
+    )
+
+  k, l = grams
+  scale = np.sqrt(np.maximum(hsic(k, k) * hsic(l, l), 1e-30))
+  return hsic(k, l) / scale
+
+
+def disentanglement(
+  ecg: Mapping[str, cgdmer.Embedding],
+  report: Mapping[str, cgdmer.Embedding],
+  labels: Mapping[str, np.ndarray],
+  has_text: Mapping[str, np.ndarray],
+  subjects_test: np.ndarray,
+  label_names: tuple[str, ...],
+  record_ids_test: np.ndarray,
+  *,
+  seed: int = 0,
+  **options,
+) -> scoring.Findings:
+  """Probes every part of both modalities.
+
+  Args:
+    ecg: "train", "validation", "test" -> embeddings of the N records.
+    report: the same of their reports.
+    labels: the same keys -> (N, L) 0 or 1.
+    has_text: the same keys -> (N,), whether the report says anything.
+    subjects_test: (N,) subject ids.
+    label_names: L names.
+    record_ids_test: (N,) ids.
+    seed: of the resampling.
+    **options: of `scoring.evaluate`.
+
+  Returns:
+    Outcomes "finding_from_ecg_shared" and so on; measures of the modality and
+    of CKA. Records without a report take no part.
+  """
+  rows = {
+    split: np.flatnonzero(has[:MAX_RECORDS]) for split, has in has_text.items()
+  }
+  parts = ["shared"] + ["specific"] * (ecg["test"].specific is not None)
+
+  def values(modality, part, split):
+    embedding = {"ecg": ecg, "report": report}[modality][split]
+    return getattr(embedding, part)[rows[split]]
+
+  y = {split: labels[split][rows[split]] for split in labels}
+  ids = np.asarray(record_ids_test).astype(str)[rows["test"]]
+  subjects = np.asarray(subjects_test).astype(str)[rows["test"]]
+  subjects = np.where(subjects == "", np.char.add("record ", ids), subjects)
+  outcomes, measures = [], []
+  for modality in ("ecg", "report"):
+    for part in parts:
+      data = linear_probe.prepare(
+        {split: values(modality, part, split) for split in rows},
+        y,
+        subjects,
+        label_names,
+        ids,
+      )
+      setting = f"finding_from_{modality}_{part}"
+      probes = linear_probe.fit(data, 1.0)
+      outcome = linear_probe.score(data, probes, setting, seed=seed, **options)
+      outcomes.append(outcome)
+  num_bootstrap = outcomes[0].samples.shape[-1]
+  for part in parts:
+    x = {
+      split: np.concatenate(
+        [values(modality, part, split) for modality in ("ecg", "report")]
+      )
+      for split in rows
+    }
+    y = {
+      split: np.repeat([1, 0], len(rows[split]))[:, None].astype(np.uint8)
+      for split in rows
+    }
+    test = scoring.TestSet(
+      np.concatenate([ids, ids]),
+      np.concatenate([subjects, subjects]),
+      y["test"],
+      ("ecg",),
+    )
+    probes = linear_probe.fit(linear_probe.Data(x, y, test), 1.0)
+    outcome = linear_probe.score(
+      linear_probe.Data(x, y, test),
+      probes,
+      "modality",
+      seed=seed,
+      min_positives=1,
+      num_bootstrap=num_bootstrap,
+    )
+    measures.append(
+      scoring.Measure(
+        "modality",
+        f"AUROC from {part}",
+        "",
+        outcome.evaluation.macro_auroc,
+        outcome.samples[0, 0],
+        chance=0.5,
+      )
+    )
+  weights = statistics.subject_weights(subjects, num_bootstrap, seed)
+  once = np.ones((len(subjects), 1))
+  pairs = [(("ecg", "shared"), ("report", "shared"))]
+  if len(parts) == 2:
+    pairs += [
+      (("ecg", "shared"), ("ecg", "specific")),
+      (("report", "shared"), ("report", "specific")),
+      (("ecg", "specific"), ("report", "specific")),
+    ]
+  for a, b in pairs:
+    x, z = values(*a, "test"), values(*b, "test")
+    samples = cka(x, z, weights).astype(np.float32)
+    measures.append(
+      scoring.Measure(
+        "CKA",
+        f"{' '.join(a)} to {' '.join(b)}",
+        "",
+        scoring.estimate(float(cka(x, z, once)[0]), samples),
+        samples,
+        chance=0.0,
+      )
+    )
+  test = linear_probe.prepare(
+    {split: np.zeros((len(rows[split]), 1)) for split in rows},
+    {split: labels[split][rows[split]] for split in labels},
+    subjects,
+    label_names,
+    ids,
+  ).test
+  return scoring.Findings(test, tuple(outcomes), tuple(measures))

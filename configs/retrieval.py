@@ -1,0 +1,25 @@
+"""Retrieval of reports by recordings, and of recordings by reports.
+
+    python -m cgdmer_jax.main --config=configs/retrieval.py:ptb_xl \
+        --config.encoders=runs/pretrain,random --workdir=runs/ptb_xl
+
+Recall@1, @5, @10 and median rank among all reports or recordings of the test
+records; records with the same report are hits for each other.
+
+The part behind the colon names the data set (`synthetic_ecg`, `ptb_xl`,
+`ptb_xl_merl_compat`, `cpsc2018`, `csn`, `mimic_iv_ecg`, or `built` for all that
+are built), at 100 Hz; for others set `--config.evaluation.datasets`. With
+`labels=NAME` one label set. Which encoders can be compared stands in
+`cgdmer_jax/evaluators/encoders.py`.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+  """See the module docstring."""
+  return common.evaluate(("retrieval",), arg)

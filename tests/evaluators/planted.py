@@ -1,0 +1,174 @@
+"""Encoders and records whose scores theory knows.
+
+A record's labels stand in its leads, one label a lead, as a level of `SHIFT`
+standard deviations of the noise: the AUROC of each label is Phi(SHIFT / sqrt 2)
+for whoever reads the level, and no encoder can do better.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from ml_collections import ConfigDict
+
+from cgdmer_jax import experiment, sharding
+from cgdmer_jax.data import index as index_lib
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import encoders, features, prompts, results, tasks
+from cgdmer_jax.models import cgdmer
+from configs import common
+from data_builders import schema
+
+SHIFT = 1.2
+AUROC = scipy.stats.norm.cdf(SHIFT / np.sqrt(2))
+# The lead that each label stands in; CD is in all records and never scored.
+LEADS = {"NORM": "I", "MI": "II", "STTC": "V2", "HYP": "V6"}
+NAMES = (*LEADS, "CD")
+SIZES = {"train": 3000, "validation": 400, "test": 1501}
+BATCH_SIZE = 64  # divides none of them
+
+
+class Source:
+  """Records with planted labels."""
+
+  sampling_rate = 100
+  num_samples = 100
+  label_mode = "fixed"
+  label_sets = {"superclass": NAMES}
+
+  def __init__(self, split, seed=0):
+    n = SIZES[split]
+    rng = np.random.default_rng([seed, n])
+    self.name, self.split = f"planted/{seed}", split
+    self.fingerprint = f"{self.name} {split}"
+    self.labels = (rng.random((n, len(NAMES))) < 0.3).astype(np.uint8)
+    self.labels[:, -1] = 1
+    level = rng.normal(size=(n, len(schema.LEADS)))
+    for j, lead in enumerate(LEADS.values()):
+      level[:, schema.LEADS.index(lead)] += SHIFT * self.labels[:, j]
+    self.ecg = np.rint(1000 * level).astype(np.int16)
+
+  def __len__(self):
+    return len(self.ecg)
+
+  def signal(self, index):
+    ecg = np.broadcast_to(self.ecg[index][:, None], (12, self.num_samples))
+    return {"ecg": ecg, "lead_valid": np.ones(12, bool)}
+
+
+class Data(tasks.Data):
+  """A data set of such records; reports are the records' numbers."""
+
+  def __init__(self, seed=0, **options):
+    self.options = common.evaluation("planted", ()).unlock()
+    self.options.update(num_bootstrap=300, batch_size=BATCH_SIZE, **options)
+    self.name = f"planted/{seed}"
+    self.mesh = sharding.make_mesh((-1, 1, 1))
+    self.others = []
+    self._sources = {split: Source(split, seed) for split in SIZES}
+
+  def source(self, split):
+    return self._sources[split]
+
+  def index(self, split):
+    source = self.source(split)
+    names = tuple(f"{split} {i}" for i in range(len(source)))
+    return index_lib.RecordIndex(
+      ids=np.array(names),
+      subject_ids=np.array(names),
+      reports=names,
+      report_ids=np.arange(len(source), dtype=np.int32),
+      labels={"superclass": source.labels},
+    )
+
+
+class Encoder:
+  """Reads the level of each lead; knows the prompts of each label."""
+
+  def __init__(self, mesh):
+    self.identity = results.Identity("planted", "planted")
+    self._mesh = mesh
+
+  def ecg(self, source):
+    @jax.jit
+    def read(batch):
+      level = batch["ecg"][..., 0] / 1000.0
+      # A large constant: cosines then order records by the level alone.
+      constant = jnp.full((len(level), 1), 1e3)
+      return cgdmer.Embedding(jnp.concatenate([level, constant], 1), None)
+
+    return features.extract(read, source, BATCH_SIZE, self._mesh)
+
+  def report(self, texts):
+    sentences = prompts.load("superclass", NAMES)
+    rows = np.zeros((len(texts), 13), np.float32)
+    for i, text in enumerate(texts):
+      for name, lead in LEADS.items():
+        if text in sentences[name]:
+          rows[i, schema.LEADS.index(lead)] = 1
+    return cgdmer.Embedding(rows, None)
+
+
+class Model:
+  """In place of the modules: reads levels, restores but for a known error."""
+
+  use_report = use_specific = False
+  reconstruct = True
+  num_patches = 1
+
+  def __init__(self, error=0.0):
+    self._error = error
+    self._params = None
+
+  def apply(self, variables, *args, method):
+    self._params = variables["params"]
+    if callable(method):
+      return method(self)
+    return getattr(self, method)(*args)
+
+  def encode_ecg(self, patches, mask):
+    del mask
+    weight = self._params["ecg_encoder"]["weight"]
+    return patches, cgdmer.Embedding(patches.mean((2, 3)) * weight, None)
+
+  def decode_ecg(self, patches, mask, lead_valid):
+    del mask, lead_valid
+    mean = patches.mean(-1, keepdims=True)
+    deviation = jnp.sqrt(patches.var(-1, keepdims=True) + 1e-3)
+    sign = jnp.where(jnp.arange(patches.shape[-1]) % 2 == 0, 1.0, -1.0)
+    return (patches - mean) / deviation + self._error * sign[None, None, None]
+
+
+class Pretrained(encoders.Pretrained):
+  """`Model` as a pretrained encoder."""
+
+  def __init__(self, error=0.0, patch_length=100):
+    self.identity = results.Identity("planted", "planted model")
+    config = ConfigDict(
+      {
+        "model": {"patch_length": patch_length, "disentangle": {"width": 12}},
+        "preprocess": {
+          **{"normalise": "fixed", "scale": 1.0, "clip": 1e3},
+          **{"bandpass": (0.0, 0.0), "sampling_rate": 100},
+        },
+        "recipe": "planted",
+      }
+    )
+    model = Model(error)
+    model.num_patches = 1000 // patch_length if error else 1
+    self.experiment = experiment.Experiment(
+      *("planted", config, model),
+      params={"ecg_encoder": {"weight": jnp.ones((1, 12))}},
+      tokenizer=None,
+    )
+
+  def ecg(self, source):
+    raise UserError("not asked for")
+
+  report = ecg
+
+
+def store(tmp_path, encoder=None):
+  """Features of the planted encoder, kept below `tmp_path`."""
+  mesh = sharding.make_mesh((-1, 1, 1))
+  return features.Store(encoder or Encoder(mesh), tmp_path)

@@ -1,0 +1,251 @@
+"""The evaluation as a whole: what is done stays done, what fails is told."""
+
+import csv
+import json
+import re
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from cgdmer_jax import checkpoint, evaluate, experiment, sharding, train_step
+from cgdmer_jax.data import index as index_lib
+from cgdmer_jax.data import preprocessing, reports
+from cgdmer_jax.data.source import EcgSource
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import encoders, features, tasks
+from configs import benchmark, common
+from data_builders import build
+from tests import toy
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  path = tmp_path_factory.mktemp("data")
+  build.build("synthetic_ecg/tiny", data_dir=path)
+  return path
+
+
+def make_run(data_dir, workdir, recipe, seed=0, **changes):
+  """What a pretraining leaves, without the pretraining: random weights."""
+  workdir.mkdir(parents=True)
+  config = toy.get_config(f"recipe={recipe}").unlock()
+  config.seed = seed
+  config.update_from_flattened_dict(changes)
+  experiment.write_config(workdir, config)
+  source = EcgSource("synthetic_ecg/tiny", "train", data_dir)
+  texts = index_lib.load_index(source).reports
+  tokenizer = experiment.prepare_tokenizer(workdir, texts, config)
+  mesh = sharding.make_mesh((-1, 1, 1))
+  model = train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
+  state = train_step.create_state(model, config, optax.identity(), 1000, mesh)
+  with checkpoint.Checkpointer(workdir, keep=1) as checkpointer:
+    checkpointer.save(7, state)
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def runs(data_dir, tmp_path_factory):
+  root = tmp_path_factory.mktemp("runs")
+  for seed in range(2):
+    make_run(data_dir, root / f"clip-{seed}", "clip", seed)
+  make_run(data_dir, root / "mae-0", "mae")
+  return root
+
+
+def config(**changes):
+  c = benchmark.get_config().unlock()
+  c.evaluation.update(toy.get_config().evaluation)
+  c.evaluation.update(datasets="", label_sets=("superclass",))
+  c.evaluation.update(changes)
+  c.evaluation.finetune.update(epochs=1, fractions=(1.0,))
+  return c
+
+
+def test_benchmark_goes_on_where_it_stopped(
+  runs, data_dir, tmp_path, monkeypatch, capsys
+):
+  c = config(
+    tasks=(
+      *("zero_shot", "linear_probe", "finetune", "retrieval"),
+      *("transfer", "reconstruction"),
+    )
+  )
+  c.encoders = f"{runs}/*,random_convolutions"
+  done = tasks.TASKS["retrieval"]
+
+  def crash(*_, **__):
+    raise ZeroDivisionError
+
+  monkeypatch.setitem(tasks.TASKS, "retrieval", tasks.Task(crash, ""))
+  with pytest.raises(ZeroDivisionError):
+    evaluate.run(c, tmp_path, data_dir)
+  before = {
+    p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob("*/*.json")
+  }
+  assert len(before) == 3  # zero-shot, probe and fine-tuning of the first run
+  monkeypatch.setitem(tasks.TASKS, "retrieval", done)
+  assert evaluate.run(c, tmp_path, data_dir)
+  assert all(p.stat().st_mtime_ns == time for p, time in before.items())
+  document = json.loads((tmp_path / "results/comparison.json").read_text())
+  macros = {
+    (row["encoder"], row["task"]): row
+    for row in document["rows"]
+    if row["label"] == "macro"
+  }
+  assert macros["clip", "linear_probe"]["seeds"] == 2
+  assert {name for name, _ in macros} == {
+    *("clip", "mae", "random convolutions")
+  }
+  assert {task for _, task in macros} == {
+    *("zero_shot", "linear_probe", "finetune")
+  }
+  reasons = {
+    (n["encoder"], n["task"]): n["reason"] for n in document["not_done"]
+  }
+  assert "no report encoder" in reasons["mae", "zero_shot"]
+  assert "no report encoder" in reasons["mae", "retrieval"]
+  assert "has no decoder" in reasons["clip", "reconstruction"]
+  assert "features only" in reasons["random convolutions", "finetune"]
+  assert "no other data set" in reasons["clip", "transfer"]
+  with (tmp_path / "results/comparison.csv").open() as file:
+    assert len(list(csv.DictReader(file))) == len(document["rows"])
+  tables = (tmp_path / "results/tables.md").read_text()
+  assert "Not done:" in tables and "Mean over 2 pretraining seeds" in tables
+  assert r"\toprule" in (tmp_path / "results/tables.tex").read_text()
+  assert len(list((tmp_path / "figures").iterdir())) == 3
+  # Once more: nothing is computed, everything is told again.
+  monkeypatch.setattr(features, "extract", crash)
+  capsys.readouterr()
+  evaluate.run(c, tmp_path, data_dir)
+  assert "Mean over 2 pretraining seeds" in capsys.readouterr().out.replace(
+    "\n", " "
+  )
+  # Other options are other results.
+  c.evaluation.update(tasks=("linear_probe",), seeds=1)
+  monkeypatch.setattr(tasks.linear_probe, "fit", crash)
+  with pytest.raises(ZeroDivisionError):
+    evaluate.run(c, tmp_path, data_dir)
+
+
+def test_a_task_that_nobody_can_do_is_an_error(runs, data_dir, tmp_path):
+  c = config()
+  c.evaluation.tasks = ("zero_shot",)
+  c.encoders = f"{runs}/mae-0"
+  with pytest.raises(UserError, match="'mae' has no report encoder"):
+    evaluate.run(c, tmp_path, data_dir)
+  c.evaluation.update(tasks=("linear_probe",), representation="specific")
+  with pytest.raises(UserError, match="no modality-specific part"):
+    evaluate.run(c, tmp_path, data_dir)
+  assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"tasks": ("x", "zero_shot")}, "unknown task x; known: zero_shot, linear"),
+    ({"label_sets": ("x",)}, "has no label set 'x'; it has superclass"),
+    ({"datasets": "nothing/here"}, "no data set 'nothing/here'"),
+    ({"prompts": "none.json", "tasks": ("zero_shot",)}, "cannot read the prom"),
+  ],
+)
+def test_mistakes_are_explained(runs, data_dir, tmp_path, changes, message):
+  c = config()
+  c.evaluation.update(changes)
+  c.encoders = f"{runs}/clip-0"
+  with pytest.raises(UserError, match=message):
+    evaluate.run(c, tmp_path, data_dir)
+
+
+def test_names_of_encoders(runs, data_dir):
+  mesh = sharding.make_mesh((-1, 1, 1))
+
+  def parse(names):
+    return encoders.parse(names, mesh, 16, 1000)
+
+  found = parse(f"{runs}/clip-*, {runs}/mae-0/checkpoints/7,random")
+  identities = [e.identity for e in found]
+  assert [i.name for i in identities] == ["clip", "clip", "mae", "random"]
+  assert [i.seed for i in identities] == [0, 1, 0, 0]
+  assert [i.step for i in identities] == [7, 7, 7, None]
+  assert len({i.fingerprint for i in identities}) == 4
+  assert identities == [
+    e.identity for e in parse(f"{runs}/clip-*,{runs}/mae-0,random")
+  ]
+  # Runs of one recipe that differ in more than their seed have other names.
+  other = runs / "others" / "wide"
+  make_run(data_dir, other, "clip", 0, **{"mask.time_ratio": 0.3})
+  names = [e.identity.name for e in parse(f"{runs}/clip-*,{other}")]
+  assert names == ["clip-0", "clip-1", "wide"]
+  for wrong, message in (
+    ("", "no encoder"),
+    (f"{runs}/no*", "no run matches"),
+    (f"{runs}/none", "no run in"),
+    ("random", "takes its architecture from a run"),
+  ):
+    with pytest.raises(UserError, match=message):
+      parse(wrong)
+
+
+def test_random_encoders_of_all_preprocessing(runs, data_dir):
+  mesh = sharding.make_mesh((-1, 1, 1))
+  grid = encoders.parse(f"{runs}/clip-0,random_grid", mesh, 16, 1000)[1:]
+  assert len(grid) == 12
+  names = [e.identity.name for e in grid]
+  assert "random, 50 Hz, lead, above 0.5 Hz" in names
+  assert "random, 100 Hz, fixed, unfiltered" in names
+  source = EcgSource("synthetic_ecg/tiny", "test[:5]", data_dir)
+  pair = [
+    grid[names.index(f"random, {rate} Hz, record, unfiltered")]
+    for rate in (100, 50)
+  ]
+  for encoder in pair:
+    assert encoder.ecg(source).shared.shape == (5, 16)
+  # Half the rate, each second sample; what lies above 20 Hz is gone.
+  slow = encoders._Decimated(source, 2)
+  ecg, whole = slow.signal(0)["ecg"], source.signal(0)["ecg"]
+  assert ecg.shape == (12, 500) and slow.sampling_rate == 50
+  assert np.corrcoef(ecg[1], whole[1, ::2])[0, 1] > 0.95
+
+
+def test_random_convolutions_see_what_is_given(runs, data_dir):
+  del runs
+  mesh = sharding.make_mesh((-1, 1, 1))
+  (encoder,) = encoders.parse("random_convolutions", mesh, 8, 1000)
+  source = EcgSource("synthetic_ecg/tiny", "test[:9]", data_dir)
+  found = encoder.ecg(source).shared
+  assert found.shape == (9, 2010) and np.isfinite(found).all()
+  # By hand, for the kernels of the first length and dilation.
+  dilation, weights, biases = encoder._groups[0]
+  assert dilation == 1
+  x = source.signal(3)
+  filtered = _filtered(x["ecg"])
+  response = np.stack(
+    [
+      sum(
+        np.convolve(lead, kernel[::-1], "same")
+        for lead, kernel in zip(filtered, weights[k], strict=True)
+      )
+      + biases[k]
+      for k in range(len(weights))
+    ]
+  )
+  count = len(weights)
+  np.testing.assert_allclose(found[3, :count], response.max(1), rtol=1e-3)
+  np.testing.assert_allclose(
+    found[3, count : 2 * count], (response > 0).mean(1), atol=2e-3
+  )
+
+
+def _filtered(ecg):
+  x = jax.numpy.asarray(ecg[None] / 250.0, "float32")
+  return np.asarray(preprocessing.bandpass(x, 100, 0.5, 0.0))[0]
+
+
+def test_every_task_has_a_configuration():
+  for task in common.TASKS:
+    module = __import__(f"configs.{task}", fromlist=["get_config"])
+    assert module.get_config().evaluation.tasks == (task,)
+    assert re.search(rf"configs/{task}\.py", module.__doc__)
+  assert set(benchmark.get_config().evaluation.tasks) == set(tasks.TASKS)
