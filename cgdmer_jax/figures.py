@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import ScalarFormatter
 
 INK = "#1a1a1a"
 MUTED = "#666666"
@@ -153,24 +154,43 @@ def _plain(axes: Axes) -> None:
   axes.set_axisbelow(True)
 
 
-def auroc_per_label(rows: Sequence[Row], title: str = "") -> Figure:
+def _style(k: int) -> dict:
+  """Colour and marker of the k-th encoder, another for each of 36."""
+  colour = _COLOURS[k % len(_COLOURS)]
+  return {
+    "color": colour,
+    "marker": _MARKERS[(k + k // len(_COLOURS)) % len(_MARKERS)],
+    "markerfacecolor": colour if k == 0 else "white",
+  }
+
+
+def _shown(encoders: Sequence[str], rows: Sequence[Row]) -> list[str]:
+  """Those of the encoders that the rows are about, in their order."""
+  present = {r.encoder for r in rows}
+  return [name for name in encoders if name in present]
+
+
+def auroc_per_label(
+  rows: Sequence[Row], encoders: Sequence[str], title: str = ""
+) -> Figure:
   """Dot plot of the AUROC of every label with its 95 % interval.
 
   Labels are sorted by the first series; labels that were skipped are named
   below. The counts on the right are the positives in test and their share.
 
   Args:
-    rows: AUROCs of one setting, of every label and of their macro average;
-      encoders in the order of the legend.
+    rows: AUROCs of one setting, of every label and of their macro average.
+    encoders: all that are compared; their order decides colours and legend.
     title: above the plot.
 
   Returns:
     The figure.
   """
-  series: dict[str, dict[str, Row]] = {}
+  names = _shown(encoders, rows)
+  series: dict[str, dict[str, Row]] = {name: {} for name in names}
   for row in rows:
-    series.setdefault(row.encoder, {})[row.label] = row
-  first = next(iter(series.values()))
+    series[row.encoder][row.label] = row
+  first = series[names[0]]
   labels = [r for name, r in first.items() if name != "macro"]
   scored = [r for r in labels if r.value is not None]
   if not scored:
@@ -186,7 +206,8 @@ def auroc_per_label(rows: Sequence[Row], title: str = "") -> Figure:
   top = len(scored) + 0.6
   offsets = 0.28 * (0.5 - (np.arange(len(series)) + 0.5) / len(series))
   lowest = 0.5
-  for k, of_label in enumerate(series.values()):
+  for name, of_label in series.items():
+    k = encoders.index(name)
     points = [(i, of_label.get(r.label)) for i, r in enumerate(scored)]
     points.append((top, of_label["macro"]))
     for y, e in points:
@@ -195,17 +216,12 @@ def auroc_per_label(rows: Sequence[Row], title: str = "") -> Figure:
       low = e.value if e.low is None else e.low
       high = e.value if e.high is None else e.high
       lowest = min(lowest, low)
-      y = y + 2 * offsets[k] if len(series) > 1 else y
-      style = {"color": _COLOURS[k % len(_COLOURS)], "zorder": 3 + (k == 0)}
-      axes.plot([low, high], [y, y], linewidth=1.3, alpha=0.75, **style)
-      axes.plot(
-        [e.value],
-        [y],
-        marker=_MARKERS[k % len(_MARKERS)],
-        markersize=6 if y > top - 0.5 else 4.5,
-        markerfacecolor=style["color"] if k == 0 else "white",
-        **style,
-      )
+      y = y + 2 * offsets[names.index(name)] if len(series) > 1 else y
+      style = _style(k) | {"zorder": 3 + (k == 0)}
+      line = {"color": style["color"], "zorder": style["zorder"]}
+      axes.plot([low, high], [y, y], linewidth=1.3, alpha=0.75, **line)
+      size = 6 if y > top - 0.5 else 4.5
+      axes.plot([e.value], [y], markersize=size, **style)
   right = axes.get_yaxis_transform()
   for i, r in enumerate(scored):
     if i % 2:
@@ -228,7 +244,7 @@ def auroc_per_label(rows: Sequence[Row], title: str = "") -> Figure:
   axes.set_xlabel("AUROC with 95 % interval (dotted: chance)", fontsize=9)
   if title:
     axes.set_title(title, fontsize=11, loc="left", color=INK)
-  _legend(figure, list(series))
+  _legend(figure, names, encoders)
   skipped = [r.label for r in labels if r.value is None]
   if skipped:
     text = "Too few positives or negatives in test: " + ", ".join(skipped)
@@ -241,18 +257,12 @@ def auroc_per_label(rows: Sequence[Row], title: str = "") -> Figure:
 _COUNT = {"fontsize": 8, "color": MUTED, "ha": "right", "va": "center"}
 
 
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-  """Encoders by their colours and markers; the first one is filled."""
+def _legend(
+  figure: Figure, names: Sequence[str], encoders: Sequence[str]
+) -> None:
+  """The encoders that are shown, by their colours and markers."""
   handles = [
-    Line2D(
-      [],
-      [],
-      color=_COLOURS[k % len(_COLOURS)],
-      marker=_MARKERS[k % len(_MARKERS)],
-      markerfacecolor=_COLOURS[k % len(_COLOURS)] if k == 0 else "white",
-      label=name,
-    )
-    for k, name in enumerate(names)
+    Line2D([], [], label=name, **_style(encoders.index(name))) for name in names
   ]
   figure.legend(
     handles=handles,
@@ -264,17 +274,21 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
 
 
 def macro_scores(
-  rows: Sequence[Row], headings: Sequence[str], title: str = ""
+  rows: Sequence[Row],
+  headings: Sequence[str],
+  encoders: Sequence[str],
+  title: str = "",
 ) -> Figure:
   """Macro AUROC of every encoder in every setting, with 95 % intervals.
 
   Args:
     rows: macro AUROCs.
     headings: the setting of each row, in words.
+    encoders: as for `auroc_per_label`.
     title: above the plot.
   """
   settings = list(dict.fromkeys(headings))
-  names = list(dict.fromkeys(r.encoder for r in rows))
+  names = _shown(encoders, rows)
   figure = blank(7.2, 1.4 + 0.16 * len(settings) * (len(names) + 1.5))
   figure.set_layout_engine("constrained")
   axes = figure.add_subplot()
@@ -282,19 +296,13 @@ def macro_scores(
   for row, heading in zip(rows, headings, strict=True):
     if row.value is None:
       continue
-    k = names.index(row.encoder)
-    y = len(settings) - 1 - settings.index(heading) + offsets[k]
-    colour = _COLOURS[k % len(_COLOURS)]
+    y = len(settings) - 1 - settings.index(heading)
+    y += offsets[names.index(row.encoder)]
+    style = _style(encoders.index(row.encoder))
     if row.low is not None:
-      axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.3)
-    axes.plot(
-      [row.value],
-      [y],
-      marker=_MARKERS[k % len(_MARKERS)],
-      color=colour,
-      markersize=5,
-      markerfacecolor=colour if k == 0 else "white",
-    )
+      line = [row.low, row.high], [y, y]
+      axes.plot(*line, color=style["color"], linewidth=1.3)
+    axes.plot([row.value], [y], markersize=5, **style)
   axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
   axes.set_yticks(range(len(settings)), settings[::-1])
   axes.set_ylim(-0.6, len(settings) - 0.4)
@@ -304,20 +312,23 @@ def macro_scores(
   axes.set_xlabel("macro AUROC with 95 % interval (dotted: chance)", fontsize=9)
   if title:
     axes.set_title(title, fontsize=11, loc="left", color=INK)
-  _legend(figure, names)
+  _legend(figure, names, encoders)
   return figure
 
 
-def unexplained(rows: Sequence[Row], title: str = "") -> Figure:
+def unexplained(
+  rows: Sequence[Row], encoders: Sequence[str], title: str = ""
+) -> Figure:
   """Error of the reconstruction by lead and by region of the beat.
 
   Args:
     rows: measures "unexplained variance, PART" in settings "hidden_leads" and
       "hidden_times".
+    encoders: as for `auroc_per_label`.
     title: above the plot.
   """
   settings = list(dict.fromkeys(r.setting for r in rows))
-  names = list(dict.fromkeys(r.encoder for r in rows))
+  names = _shown(encoders, rows)
   figure = blank(7.2, 2.4 * len(settings) + 0.6)
   figure.set_layout_engine("constrained")
   grid = figure.subplots(len(settings), 1, squeeze=False, sharex=True)[:, 0]
@@ -325,27 +336,22 @@ def unexplained(rows: Sequence[Row], title: str = "") -> Figure:
     these = [r for r in rows if r.setting == setting]
     parts = list(dict.fromkeys(r.metric.split(", ")[1] for r in these))
     for row in these:
-      k = names.index(row.encoder)
       x = parts.index(row.metric.split(", ")[1])
-      x += 0.6 * ((k + 0.5) / len(names) - 0.5)
-      colour = _COLOURS[k % len(_COLOURS)]
+      x += 0.6 * ((names.index(row.encoder) + 0.5) / len(names) - 0.5)
+      style = _style(encoders.index(row.encoder))
       if row.low is not None:
-        axes.plot([x, x], [row.low, row.high], color=colour, linewidth=1.3)
-      axes.plot(
-        [x],
-        [row.value],
-        marker=_MARKERS[k % len(_MARKERS)],
-        color=colour,
-        markersize=5,
-        markerfacecolor=colour if k == 0 else "white",
-      )
+        line = [x, x], [row.low, row.high]
+        axes.plot(*line, color=style["color"], linewidth=1.3)
+      axes.plot([x], [row.value], markersize=5, **style)
     axes.axhline(1, color=MUTED, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(parts)), parts)
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")  # an untrained decoder may be wrong by any factor
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter())
     axes.grid(axis="y", color="#e0e0e0", linewidth=0.6)
     _plain(axes)
     axes.set_ylabel(f"{setting.replace('_', ' ')}:\nunexplained", fontsize=9)
   if title:
     grid[0].set_title(title, fontsize=11, loc="left", color=INK)
-  _legend(figure, names)
+  _legend(figure, names, encoders)
   return figure

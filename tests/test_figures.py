@@ -123,7 +123,7 @@ def _rows(encoder, values):
 
 def test_labels_are_sorted_and_the_skipped_named(tmp_path):
   figure = figures.auroc_per_label(
-    _rows("a", [0.7, None, 0.9]) + _rows("b", [0.6, None, 0.5])
+    _rows("a", [0.7, None, 0.9]) + _rows("b", [0.6, None, 0.5]), ["a", "b"]
   )
   names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
   assert names == ["L0", "L2", "macro average"]
@@ -135,18 +135,29 @@ def test_labels_are_sorted_and_the_skipped_named(tmp_path):
 
 
 def test_nothing_scored_still_makes_a_figure(tmp_path):
-  figure = figures.auroc_per_label(_rows("a", [None]))
+  figure = figures.auroc_per_label(_rows("a", [None]), ["a"])
   figures.save(figure, tmp_path / "a.png", dpi=50)
 
 
-def test_macro_scores_and_reconstruction_show_every_encoder(tmp_path):
+def _entries(figure):
+  (legend,) = figure.legends
+  names = [t.get_text() for t in legend.get_texts()]
+  looks = [(h.get_color(), h.get_marker()) for h in legend.legend_handles]
+  return dict(zip(names, looks, strict=True))
+
+
+def test_encoders_look_the_same_in_every_figure(tmp_path):
   rows = [r for n in "ab" for r in _rows(n, [0.7, 0.9]) if r.label == "macro"]
-  figure = figures.macro_scores(rows, ["probe 100 %"] * 2, "title")
+  many = ["c", "b", *"defghijklmn", "a"]
+  figure = figures.macro_scores(rows, ["probe 100 %"] * 2, many, "title")
   assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [
     "probe 100 %"
   ]
-  (legend,) = figure.legends
-  assert [t.get_text() for t in legend.get_texts()] == ["a", "b"]
+  looks = _entries(figure)
+  assert list(looks) == ["b", "a"]
+  alone = figures.macro_scores(rows[:1], ["probe 100 %"], many)
+  assert _entries(alone) == {"a": looks["a"]}
+  assert len({_entries(_one(name, many))[name] for name in many}) == len(many)
   parts = [
     dataclasses.replace(
       row, setting=setting, metric=f"unexplained variance, {part}"
@@ -155,8 +166,13 @@ def test_macro_scores_and_reconstruction_show_every_encoder(tmp_path):
     for setting in ("hidden_leads", "hidden_times")
     for part in ("all", "QRS")
   ]
-  figure = figures.unexplained(parts)
+  figure = figures.unexplained(parts, many)
+  assert _entries(figure) == looks
   assert len(figure.axes) == 2
   labels = [t.get_text() for t in figure.axes[1].get_xticklabels()]
   assert labels == ["all", "QRS"]
   figures.save(figure, tmp_path / "a.png", dpi=50)
+
+
+def _one(name, encoders):
+  return figures.auroc_per_label(_rows(name, [0.7, 0.9]), encoders)

@@ -93,6 +93,7 @@ def _list(not_done: Sequence[NotDone]) -> str:
 def _draw(rows, found, directory: pathlib.Path) -> list[pathlib.Path]:
   """One figure per label, per macro average, and per broken-down measure."""
   drawn = []
+  encoders = list(dict.fromkeys(r.encoder.name for r in found))
   topics = list(dict.fromkeys((r.dataset, r.label_set) for r in rows))
   for dataset, label_set in topics:
     these = [
@@ -108,7 +109,7 @@ def _draw(rows, found, directory: pathlib.Path) -> list[pathlib.Path]:
     if per_label:
       heading = f"{title}: {tables.heading(per_label[0])}"
       path = directory / f"auroc-{name}.png"
-      figures.save(figures.auroc_per_label(per_label, heading), path)
+      figures.save(figures.auroc_per_label(per_label, encoders, heading), path)
       drawn.append(path)
     macros: dict[str, list[comparison.Row]] = {}
     for row in aurocs:
@@ -118,12 +119,12 @@ def _draw(rows, found, directory: pathlib.Path) -> list[pathlib.Path]:
       path = directory / f"{task or 'macro'}-{name}.png"
       labels = [tables.heading(r) for r in of_task]
       words = f"{title}, {task.replace('_', ' ')}" if task else title
-      figures.save(figures.macro_scores(of_task, labels, words), path)
+      figures.save(figures.macro_scores(of_task, labels, encoders, words), path)
       drawn.append(path)
     restored = [r for r in these if r.task == "reconstruction"]
     if restored:
       path = directory / f"reconstruction-{name}.png"
-      figures.save(figures.unexplained(restored, title), path)
+      figures.save(figures.unexplained(restored, encoders, title), path)
       drawn.append(path)
   return drawn
 

@@ -79,12 +79,14 @@ def together(task: str) -> str:
 
 def _table(rows, about, task) -> Table:
   """One table of the rows of one topic."""
-  cells: dict[str, dict[tuple, comparison.Row]] = {}
+  cells: dict[str, dict[tuple, comparison.Row]] = {
+    result.encoder.name: {} for result in about
+  }
   columns: dict[tuple, comparison.Row] = {}
   for row in rows:
     column = (row.task, row.setting, row.metric)
     columns.setdefault(column, row)
-    cells.setdefault(row.encoder, {})[column] = row
+    cells[row.encoder][column] = row
   lines = [
     (name, *(_estimate(of_name.get(c)) for c in columns))
     for name, of_name in cells.items()
