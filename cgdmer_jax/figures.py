@@ -164,6 +164,27 @@ def _style(k: int) -> dict:
   }
 
 
+def _draw_value(
+  axes: Axes,
+  row: Row,
+  at: float,
+  k: int,
+  upright: bool = False,
+  size: float = 5,
+) -> None:
+  """The value of the k-th encoder and its interval, at a place on the axis."""
+
+  def draw(values: Sequence[float], **style) -> None:
+    places = [at] * len(values)
+    xy = (places, values) if upright else (values, places)
+    axes.plot(*xy, zorder=3 + (k == 0), **style)
+
+  style = _style(k)
+  if row.low is not None:
+    draw([row.low, row.high], color=style["color"], linewidth=1.3, alpha=0.75)
+  draw([row.value], markersize=size, **style)
+
+
 def _shown(encoders: Sequence[str], rows: Sequence[Row]) -> list[str]:
   """Those of the encoders that the rows are about, in their order."""
   present = {r.encoder for r in rows}
@@ -213,15 +234,9 @@ def auroc_per_label(
     for y, e in points:
       if e is None or e.value is None:
         continue
-      low = e.value if e.low is None else e.low
-      high = e.value if e.high is None else e.high
-      lowest = min(lowest, low)
+      lowest = min(lowest, e.value if e.low is None else e.low)
       y = y + 2 * offsets[names.index(name)] if len(series) > 1 else y
-      style = _style(k) | {"zorder": 3 + (k == 0)}
-      line = {"color": style["color"], "zorder": style["zorder"]}
-      axes.plot([low, high], [y, y], linewidth=1.3, alpha=0.75, **line)
-      size = 6 if y > top - 0.5 else 4.5
-      axes.plot([e.value], [y], markersize=size, **style)
+      _draw_value(axes, e, y, k, size=6 if y > top - 0.5 else 4.5)
   right = axes.get_yaxis_transform()
   for i, r in enumerate(scored):
     if i % 2:
@@ -298,11 +313,7 @@ def macro_scores(
       continue
     y = len(settings) - 1 - settings.index(heading)
     y += offsets[names.index(row.encoder)]
-    style = _style(encoders.index(row.encoder))
-    if row.low is not None:
-      line = [row.low, row.high], [y, y]
-      axes.plot(*line, color=style["color"], linewidth=1.3)
-    axes.plot([row.value], [y], markersize=5, **style)
+    _draw_value(axes, row, y, encoders.index(row.encoder))
   axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
   axes.set_yticks(range(len(settings)), settings[::-1])
   axes.set_ylim(-0.6, len(settings) - 0.4)
@@ -338,11 +349,7 @@ def unexplained(
     for row in these:
       x = parts.index(row.metric.split(", ")[1])
       x += 0.6 * ((names.index(row.encoder) + 0.5) / len(names) - 0.5)
-      style = _style(encoders.index(row.encoder))
-      if row.low is not None:
-        line = [x, x], [row.low, row.high]
-        axes.plot(*line, color=style["color"], linewidth=1.3)
-      axes.plot([x], [row.value], markersize=5, **style)
+      _draw_value(axes, row, x, encoders.index(row.encoder), upright=True)
     axes.axhline(1, color=MUTED, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(parts)), parts)
     axes.set_yscale("log")  # an untrained decoder may be wrong by any factor
