@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 INK = "#1a1a1a"
 MUTED = "#666666"
@@ -353,8 +353,9 @@ def unexplained(
     axes.axhline(1, color=MUTED, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(parts)), parts)
     axes.set_yscale("log")  # an untrained decoder may be wrong by any factor
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(axis="y", color="#e0e0e0", linewidth=0.6)
     _plain(axes)
     axes.set_ylabel(f"{setting.replace('_', ' ')}:\nunexplained", fontsize=9)
