@@ -279,10 +279,12 @@ def _legend(
   handles = [
     Line2D([], [], label=name, **_style(encoders.index(name))) for name in names
   ]
+  width = 0.6 + 0.075 * max(map(len, names))  # of an entry, in inches
+  columns = int(figure.get_figwidth() / width)
   figure.legend(
     handles=handles,
     loc="outside upper right",
-    ncols=min(len(handles), 4),
+    ncols=min(len(handles), 4, max(1, columns)),
     frameon=False,
     fontsize=9,
   )

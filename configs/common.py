@@ -93,9 +93,10 @@ def evaluation(datasets: str, tasks: tuple[str, ...]) -> ConfigDict:
   probes: shared, specific or both; `batch_size` of feature extraction;
   `fractions` of the training labels and `seeds` subsets of each below 1; labels
   with fewer than `min_positives` test positives are reported as skipped;
-  `num_bootstrap` resamples of patients, and as many swaps of the permutation
-  test; `prompts`, a JSON file, empty for ours; `finetune`: `fractions` of the
-  training labels, the rest as in `cgdmer_jax/evaluators/finetune.py`.
+  `num_bootstrap` resamples of patients, and at least as many swaps of the
+  permutation test; `prompts`, a JSON file, empty for ours; `finetune`:
+  `fractions` of the training labels, the rest as in
+  `cgdmer_jax/evaluators/finetune.py`.
   """
   return ConfigDict(
     dict(

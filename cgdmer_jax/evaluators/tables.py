@@ -214,12 +214,6 @@ def _notes(rows, about: Sequence[results.Result]) -> list[str]:
         " chosen by the same records"
       )
     text += "; no difference is shown from 0.05 on."
-    least = pairs / (1 + first.options.get("num_bootstrap", 1000))
-    if least >= 0.05:
-      text += (
-        f" With so many encoders p is never below {least:.2f}: raise"
-        " evaluation.num_bootstrap."
-      )
   notes.append(text)
   trained = sorted({o.num_train for r in about for o in r.findings.outcomes})
   if trained and trained[-1]:
