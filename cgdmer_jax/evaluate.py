@@ -8,6 +8,7 @@ rest goes on.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 
@@ -72,6 +73,13 @@ def evaluate(
     tasks_lib.Data(name, options, data_dir, mesh)
     for name in _datasets(options.datasets, data_dir)
   ]
+  for label_set in options.label_sets:
+    if not any(label_set in data.label_sets for data in every):
+      known = dict.fromkeys(name for data in every for name in data.label_sets)
+      raise UserError(
+        f"{', '.join(data.name for data in every)} has no label set"
+        f" {label_set!r}; it has {', '.join(known)}"
+      )
   for data in every:
     corpus = data.name.split("/")[0]
     data.others = [d for d in every if d.name.split("/")[0] != corpus]
@@ -82,11 +90,12 @@ def evaluate(
       names, mesh, options.batch_size, data.test.num_samples
     ):
       store = features.Store(encoder, workdir / "features")
-      for task, label_set in _todo(data, options):
+      for task, label_set, source in _todo(data, options):
         try:
-          found.append(_once(store, data, task, label_set, workdir))
+          found.append(_once(store, data, task, label_set, source, workdir))
         except UserError as error:
-          where = (encoder.identity.name, task, data.name, label_set)
+          topic = _topic(label_set, source)
+          where = (encoder.identity.name, task, data.name, topic)
           not_done.append(summary.NotDone(*where, str(error)))
           logging.warning("not done: %s: %s", " ".join(where), error)
   if not found:
@@ -116,54 +125,74 @@ def _datasets(names: str, data_dir: pathlib.Path) -> list[str]:
 
 def _todo(
   data: tasks_lib.Data, options: ConfigDict
-) -> Iterator[tuple[str, str]]:
-  """Tasks with the label sets that they are done on."""
+) -> Iterator[tuple[str, str, tuple]]:
+  """Tasks with the label sets that they are done on, and learn from."""
   for name in options.tasks:
     which = tasks_lib.TASKS[name].labels
-    label_sets = options.label_sets or tuple(data.label_sets)
-    if which == "first" and not options.label_sets:
+    label_sets = tuple(data.label_sets)
+    if options.label_sets:
+      label_sets = tuple(n for n in options.label_sets if n in label_sets)
+    elif which == "first":
       label_sets = label_sets[:1]
     for label_set in label_sets if which else ("",):
-      yield name, label_set
+      if name == "transfer":
+        for source in data.teachers(label_set) or [()]:
+          yield name, label_set, source
+      else:
+        yield name, label_set, ()
 
 
-def _once(store, data, task, label_set, workdir) -> results.Result:
+def _topic(label_set: str, source: tuple) -> str:
+  """What labels a result is about, in words."""
+  if not source:
+    return label_set
+  other, of_source = source
+  return f"{label_set} from {other.name} {of_source}"
+
+
+def _once(store, data, task, label_set, source, workdir) -> results.Result:
   """The result of a task, from its file if it has been done before."""
   used = ("num_bootstrap", *tasks_lib.TASKS[task].options)
   options = {k: v for k, v in data.options.to_dict().items() if k in used}
   read = None  # sentences, not the name of their file
   if "prompts" in used:
     names = data.label_sets[label_set]
-    read = prompts.load(label_set, names, data.options.prompts)
-  splits = ("train", "validation", "test")
-  others = data.others if task == "transfer" else []
+    try:
+      read = prompts.load(label_set, names, data.options.prompts)
+    except UserError as error:  # raised again by a task that needs them
+      read = str(error)
+  topic, teacher = _topic(label_set, source), source[0] if source else data
   key = results.make_key(
     task,
-    label_set,
+    topic,
     store.encoder.identity.fingerprint,
     options,
     read,
-    [d.source(split).fingerprint for d in (data, *others) for split in splits],
+    [
+      teacher.source("train").fingerprint,
+      teacher.source("validation").fingerprint,
+      data.test.fingerprint,
+    ],
   )
-  name = store.encoder.identity.name
-  where = (workdir, task, data.name, label_set, name, key)
-  path = results.path_of(*where)
-  if path.exists():
+  # Another name, in other company, or another place is the same encoder.
+  identity = store.encoder.identity
+  found = results.find(workdir, task, data.name, topic, key)
+  if found:
     try:
-      return results.read(path)
+      return dataclasses.replace(results.read(found), encoder=identity)
     except UserError as error:
       logging.warning("%s; it is done again", error)
-  logging.info("%s of %s on %s %s", task, name, data.name, label_set)
+  logging.info("%s of %s on %s %s", task, identity.name, data.name, topic)
   result = results.Result(
-    encoder=store.encoder.identity,
+    encoder=identity,
     task=task,
     dataset=data.name,
     split=data.test.split,
-    label_set=label_set,
+    label_set=topic,
     label_mode=data.test.label_mode,
     key=key,
     options=options,
-    findings=tasks_lib.TASKS[task].run(store, data, label_set),
+    findings=tasks_lib.TASKS[task].run(store, data, label_set, *source),
   )
   if jax.process_index() == 0:
     results.write(workdir, result)

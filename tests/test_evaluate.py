@@ -1,6 +1,7 @@
 """The evaluation as a whole: what is done stays done, what fails is told."""
 
 import csv
+import dataclasses
 import json
 import re
 
@@ -112,16 +113,27 @@ def test_benchmark_goes_on_where_it_stopped(
   with (tmp_path / "results/comparison.csv").open() as file:
     assert len(list(csv.DictReader(file))) == len(document["rows"])
   tables = (tmp_path / "results/tables.md").read_text()
-  assert "Not done:" in tables and "Mean over 2 pretraining seeds" in tables
+  assert "Not done:" in tables and "over up to 2 pretraining seeds" in tables
   assert r"\toprule" in (tmp_path / "results/tables.tex").read_text()
   assert len(list((tmp_path / "figures").iterdir())) == 3
   # Once more: nothing is computed, everything is told again.
   monkeypatch.setattr(features, "extract", crash)
   capsys.readouterr()
   evaluate.run(c, tmp_path, data_dir)
-  assert "Mean over 2 pretraining seeds" in capsys.readouterr().out.replace(
+  assert "over up to 2 pretraining seeds" in capsys.readouterr().out.replace(
     "\n", " "
   )
+
+  # So it is when encoders have other names, in other company.
+  def rename(found):
+    for encoder in found:
+      name = f"{encoder.identity.name}!"
+      encoder.identity = dataclasses.replace(encoder.identity, name=name)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(encoders, "_name_apart", rename)
+    evaluate.run(c, tmp_path, data_dir)
+  assert "| mae! |" in (tmp_path / "results/tables.md").read_text()
   # Other options are other results.
   c.evaluation.update(tasks=("linear_probe",), seeds=1)
   monkeypatch.setattr(tasks.linear_probe, "fit", crash)
@@ -177,7 +189,17 @@ def test_names_of_encoders(runs, data_dir):
   other = runs / "others" / "wide"
   make_run(data_dir, other, "clip", 0, **{"mask.time_ratio": 0.3})
   names = [e.identity.name for e in parse(f"{runs}/clip-*,{other}")]
-  assert names == ["clip-0", "clip-1", "wide"]
+  assert names == ["clip (clip)", "clip (clip)", "clip (wide)"]
+  # Once is enough, and not everything beside runs is one.
+  assert (
+    len(parse(f"{runs}/mae-0,{runs}/mae-*,{runs}/mae-0/checkpoints/*")) == 1
+  )
+  (runs / "others" / "recipes.points").write_text("--config=...")
+  (runs / "others" / "begun").mkdir()
+  (runs / "others" / "begun" / "config.json").write_text(
+    (other / "config.json").read_text()
+  )
+  assert [e.path for e in parse(f"{runs}/others/*")] == [str(other)]
   for wrong, message in (
     ("", "no encoder"),
     (f"{runs}/no*", "no run matches"),
@@ -186,6 +208,74 @@ def test_names_of_encoders(runs, data_dir):
   ):
     with pytest.raises(UserError, match=message):
       parse(wrong)
+
+
+def test_a_run_that_is_not_done_is_no_seed_of_others(data_dir, tmp_path):
+  mesh = sharding.make_mesh((-1, 1, 1))
+  for seed, steps in enumerate((7, 7, 9)):
+    make_run(
+      data_dir, tmp_path / f"{seed}", "mae", seed, **{"train.steps": steps}
+    )
+  found = encoders.parse(f"{tmp_path}/*", mesh, 16, 1000)
+  assert [e.identity.name for e in found] == ["mae", "mae", "mae, step 7"]
+
+
+def test_features_of_others_with_one_file_name(tmp_path):
+  paths = [tmp_path / name / "features.npz" for name in "ab"]
+  for i, path in enumerate(paths):
+    path.parent.mkdir()
+    ids = np.array([b"x", b"y"])
+    np.savez(path, ids=ids, features=np.full((2, 3), i))
+  mesh = sharding.make_mesh((-1, 1, 1))
+  found = encoders.parse(",".join(map(str, paths)), mesh, 16, 1000)
+  assert [e.identity.name for e in found] == [
+    f"features ({name}/features.npz)" for name in "ab"
+  ]
+  for content in (b"", b"PK\x03\x04"):
+    paths[0].write_bytes(content)
+    with pytest.raises(UserError, match="cannot read the features"):
+      encoders.parse(str(paths[0]), mesh, 16, 1000)
+  np.savez(paths[0], ids=np.array(["x"]), features=np.array([["text"]]))
+  with pytest.raises(UserError, match="cannot read the features"):
+    encoders.parse(str(paths[0]), mesh, 16, 1000)
+
+
+def test_each_source_of_a_transfer_is_a_result_of_its_own(
+  runs, data_dir, tmp_path, monkeypatch
+):
+  """Sources with different findings are not cut to what they share."""
+  teachers = {"synthetic_ecg/tiny": [], "csn/100hz": []}
+
+  class Renamed(tasks.Data):
+    def __init__(self, name, *rest):
+      super().__init__("synthetic_ecg/tiny", *rest)
+      self.name = name
+
+    def source(self, split):
+      return EcgSource("synthetic_ecg/tiny", split, data_dir)
+
+    def teachers(self, label_set):
+      (other,) = self.others
+      teachers[self.name] = [(other, "form"), (other, label_set)]
+      return teachers[self.name]
+
+  def findings(source, target, names):
+    if source == target:
+      return {name: ((name,), (name,)) for name in names}
+    return {"first": (other_names[source][:1], names[:1])}
+
+  other_names = EcgSource("synthetic_ecg/tiny", "test", data_dir).label_sets
+  monkeypatch.setattr(tasks, "Data", Renamed)
+  monkeypatch.setattr(tasks.transfer, "findings", findings)
+  c = config(tasks=("transfer",), datasets=",".join(teachers))
+  c.encoders = f"{runs}/mae-0"
+  evaluate.run(c, tmp_path, data_dir)
+  folders = {p.name for p in (tmp_path / "results").iterdir() if p.is_dir()}
+  assert folders == {
+    f"transfer-{a.replace('/', '_')}-superclass_from_{b.replace('/', '_')}_{s}"
+    for a, b in (teachers, [*teachers][::-1])
+    for s in ("form", "superclass")
+  }
 
 
 def test_random_encoders_of_all_preprocessing(runs, data_dir):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import linear_probe, scoring, statistics
 from cgdmer_jax.models import cgdmer
 
@@ -90,6 +91,9 @@ def disentanglement(
   rows = {
     split: np.flatnonzero(has[:MAX_RECORDS]) for split, has in has_text.items()
   }
+  for split, of_split in rows.items():
+    if not len(of_split):
+      raise UserError(f"no {split} record has a report")
   parts = ["shared"] + ["specific"] * (ecg["test"].specific is not None)
 
   def values(modality, part, split):

@@ -16,13 +16,14 @@ import functools
 import glob
 import itertools
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 import scipy.signal
-from ml_collections import ConfigDict
+from absl import logging
 
 from cgdmer_jax import checkpoint
 from cgdmer_jax import experiment as experiment_lib
@@ -43,6 +44,7 @@ class Pretrained:
   Attributes:
     identity: see `results.Identity`.
     config: of the pretraining.
+    path: of the run or checkpoint.
     decimate: factor by which it reduces the sampling rate of records.
   """
 
@@ -73,7 +75,7 @@ class Pretrained:
       UserError: no run there.
     """
     self.config = experiment_lib.read_config(path)
-    self._path, self._mesh, self._batch_size = path, mesh, batch_size
+    self.path, self._mesh, self._batch_size = path, mesh, batch_size
     self._num_samples = num_samples
     if self.config.recipe == "random":
       random = random or "random"  # nothing was trained, nothing saved
@@ -85,7 +87,9 @@ class Pretrained:
     if not random:
       directory = checkpoint.find_checkpoint(path)
       fields["checkpoint"] = str(directory)
-      fields["step"] = int(directory.name)
+      step = fields["step"] = int(directory.name)
+      if step < self.config.train.steps:
+        fields["name"] += f", step {step}"
       # Says when it was written: another run of the same name is another.
       fields["saved"] = (directory / "_CHECKPOINT_METADATA").read_text()
     fingerprint = results.make_key(self.config.to_dict(), decimate, fields)
@@ -96,7 +100,7 @@ class Pretrained:
   def experiment(self) -> experiment_lib.Experiment:
     """The model with its weights, loaded when it is first asked for."""
     return experiment_lib.load(
-      self._path,
+      self.path,
       self._num_samples // self.decimate,
       self._mesh,
       self.config if self._random else None,
@@ -177,15 +181,18 @@ def parse(
     num_samples: T of the records to be read.
 
   Returns:
-    Encoders. Runs of one recipe that differ in more than their seed are named
-    after their folders instead.
+    Encoders, each once. Those of one name that differ in more than their seed
+    have their folders in their names. Of many runs (`*`) those that have saved
+    nothing yet are left out, with a warning.
 
   Raises:
     UserError: nothing is found under a name.
   """
   words: list[str] = []
   for word in filter(None, map(str.strip, names.split(","))):
-    found = sorted(glob.glob(word)) if "*" in word else [word]
+    found = [word]
+    if "*" in word:
+      found = [path for path in sorted(glob.glob(word)) if _is_encoder(path)]
     if not found:
       raise UserError(f"no run matches {word!r}")
     words += found
@@ -210,8 +217,27 @@ def parse(
       encoders.append(foreign.Foreign(word))
     else:
       encoders.append(make(word))
+  encoders = list({e.identity.fingerprint: e for e in encoders}.values())
   _name_apart(encoders)
   return encoders
+
+
+def _is_encoder(path: str) -> bool:
+  """Whether a path that `*` stands for is a run or features, not another file.
+
+  A sweep that is not done yet has runs that have saved nothing.
+  """
+  if path.endswith(".npz"):
+    return True
+  try:
+    config = experiment_lib.read_config(path)
+    if config.recipe != "random":
+      checkpoint.find_checkpoint(path)
+  except UserError as error:
+    if pathlib.Path(path).is_dir():
+      logging.warning("left out: %s", error)
+    return False
+  return True
 
 
 def _grid(path, make) -> list[Pretrained]:
@@ -235,23 +261,44 @@ def _grid(path, make) -> list[Pretrained]:
 
 
 def _name_apart(encoders: list[features.Encoder]) -> None:
-  """Gives runs of different configurations different names."""
-  pretrained = [
-    e for e in encoders if isinstance(e, Pretrained) and e.identity.checkpoint
-  ]
-  configs: dict[str, set[str]] = {}
-  for encoder in pretrained:
-    of_name = configs.setdefault(encoder.identity.name, set())
-    of_name.add(_apart_from_seed(encoder.config))
-  for encoder in pretrained:
-    if len(configs[encoder.identity.name]) > 1:
-      run = pathlib.Path(encoder.identity.checkpoint).parents[1]
-      encoder.identity = dataclasses.replace(encoder.identity, name=run.name)
+  """Gives encoders that differ in more than their seed different names."""
+  groups: dict[str, dict[str, list[features.Encoder]]] = {}
+  for encoder in encoders:
+    of_name = groups.setdefault(encoder.identity.name, {})
+    of_name.setdefault(_apart_from_seed(encoder), []).append(encoder)
+  for name, of_name in groups.items():
+    if len(of_name) == 1:
+      continue
+    folders = [_folder(of_group) for of_group in of_name.values()]
+    if len(set(folders)) < len(folders):
+      folders = [_folder(of_group[:1]) for of_group in of_name.values()]
+    depth = 1
+    while len({f[-depth:] for f in folders}) < len(folders):
+      depth += 1
+    for folder, of_group in zip(folders, of_name.values(), strict=True):
+      for encoder in of_group:
+        encoder.identity = dataclasses.replace(
+          encoder.identity, name=f"{name} ({'/'.join(folder[-depth:])})"
+        )
 
 
-def _apart_from_seed(config: ConfigDict) -> str:
-  """What makes two runs the same but for chance."""
+def _folder(encoders: Sequence[features.Encoder]) -> tuple[str, ...]:
+  """What the paths of runs that differ in their seed have in common."""
+  paths = [str(pathlib.Path(e.path).absolute()) for e in encoders]
+  common = os.path.commonprefix(paths)
+  if len(paths) > 1:
+    common = common.rstrip("-_./ ")
+  return pathlib.Path(common).parts
+
+
+def _apart_from_seed(encoder: features.Encoder) -> str:
+  """What makes two encoders the same but for chance."""
+  if not isinstance(encoder, Pretrained):
+    return encoder.identity.fingerprint
   fields = {
-    k: v for k, v in config.to_dict().items() if k not in ("seed", "evaluation")
+    k: v
+    for k, v in encoder.config.to_dict().items()
+    if k not in ("seed", "evaluation")
   }
-  return json.dumps(fields, sort_keys=True)
+  same = [fields, encoder.decimate, encoder.identity.step]
+  return json.dumps(same, sort_keys=True)

@@ -71,7 +71,14 @@ def finetune(
   """
   model, settings = experiment.model, experiment.config
   num_labels = labels["train"].shape[1]
+  devices = mesh.shape["data"] * mesh.shape["fsdp"]
   batch_size = min(config.batch_size, len(sources["train"]))
+  batch_size = batch_size // devices * devices
+  if not batch_size:
+    raise UserError(
+      f"{len(sources['train'])} training records cannot be divided among"
+      f" {devices} devices"
+    )
   per_epoch = max(1, len(sources["train"]) // batch_size)
   total = config.epochs * per_epoch
   params = {

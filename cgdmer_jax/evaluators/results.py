@@ -58,7 +58,8 @@ class Result:
     task: such as "linear_probe".
     dataset: name with configuration, such as "ptb_xl/100hz".
     split: of the test records.
-    label_set: name; empty for a task without labels.
+    label_set: name, of a transfer also where it comes from; empty for a task
+      without labels.
     label_mode: of the data set, see `data_builders/label_modes.py`.
     key: see `make_key`.
     options: of the evaluation, as JSON has them.
@@ -82,6 +83,14 @@ def make_key(*parts) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def find(
+  workdir: str | os.PathLike, task: str, dataset: str, label_set: str, key: str
+) -> pathlib.Path | None:
+  """The result of that key, whatever its encoder was called; None without."""
+  folder = path_of(workdir, task, dataset, label_set, "", key).parent
+  return next(iter(sorted(folder.glob(f"*-{key}.json"))), None)
+
+
 def path_of(
   workdir: str | os.PathLike,
   task: str,
@@ -92,7 +101,8 @@ def path_of(
 ) -> pathlib.Path:
   """Where a result lies, see the head of this file."""
   topic = "-".join(filter(None, (task, dataset, label_set)))
-  folder = pathlib.Path(workdir) / "results" / topic.replace("/", "_")
+  topic = topic.replace("/", "_").replace(" ", "_")
+  folder = pathlib.Path(workdir) / "results" / topic
   return folder / f"{encoder.replace('/', '_')}-{key}.json"
 
 

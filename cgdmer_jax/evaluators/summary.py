@@ -102,7 +102,8 @@ def _draw(rows, found, directory: pathlib.Path) -> list[pathlib.Path]:
     about = [
       r for r in found if (r.dataset, r.label_set) == (dataset, label_set)
     ]
-    name = f"{dataset}-{label_set}".replace("/", "-").rstrip("-")
+    name = f"{dataset}-{label_set}".replace("/", "-").replace(" ", "_")
+    name = name.rstrip("-")
     title = tables.topic(about[0])
     aurocs = [r for r in these if r.metric == "AUROC"]
     per_label = _one_setting(aurocs)

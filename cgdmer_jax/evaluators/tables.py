@@ -270,8 +270,9 @@ def _spreads(rows) -> list[str]:
   notes = []
   seeds = max(row.seeds for row in rows)
   if seeds > 1:
+    number = seeds if all(r.seeds == seeds for r in rows) else f"up to {seeds}"
     text = (
-      f"Mean over {seeds} pretraining seeds. Intervals and p are about these"
+      f"Mean over {number} pretraining seeds. Intervals and p are about these"
       " checkpoints and leave out what other seeds would give"
     )
     known = [r.seed_std for r in rows if r.seed_std is not None and r.label]

@@ -61,12 +61,7 @@ class Data:
     self.name, self.options, self.mesh = name, options, mesh
     self._data_dir = data_dir
     self.others: list[Data] = []
-    for label_set in options.label_sets:
-      if label_set not in self.label_sets:
-        raise UserError(
-          f"{self.test.name} has no label set {label_set!r}; it has "
-          + ", ".join(self.label_sets)
-        )
+    self.source("test")
 
   @functools.lru_cache  # noqa: B019
   def source(self, split: str) -> EcgSource:
@@ -92,6 +87,16 @@ class Data:
   def label_sets(self) -> Mapping[str, tuple[str, ...]]:
     """Label set -> its labels."""
     return self.test.label_sets
+
+  def teachers(self, label_set: str) -> list[tuple[Data, str]]:
+    """Other data sets, with their label set, that know findings of this one."""
+    names = self.label_sets[label_set]
+    return [
+      (other, of_source)
+      for other in self.others
+      for of_source in other.label_sets
+      if transfer.findings(of_source, label_set, names)
+    ]
 
   def labels(self, label_set: str) -> dict[str, np.ndarray]:
     """Labels of each split, uint8 (N, L)."""
@@ -202,91 +207,36 @@ def _finetune(store, data, label_set) -> scoring.Findings:
   return scoring.Findings(test, tuple(outcomes), details=details)
 
 
-def _transfer(store, data, label_set) -> scoring.Findings:
+def _transfer(
+  store, data, label_set, other=None, of_source=""
+) -> scoring.Findings:
+  """A probe of the findings of one label set of another data set."""
+  if other is None:
+    raise UserError(
+      f"nothing to transfer to {label_set!r}: no other data set of this"
+      " evaluation has findings in common with it"
+    )
   index = data.index("test")
   names = data.label_sets[label_set]
-  test = scoring.make_test_set(
-    index.subject_ids, index.labels[label_set], names, index.ids
+  x = {
+    split: features.represent(store.ecg(source), data.options.representation)
+    for split, source in (
+      ("train", other.source("train")),
+      ("validation", other.source("validation")),
+      ("test", data.test),
+    )
+  }
+  return transfer.transfer(
+    x,
+    {split: other.index(split).labels[of_source] for split in SPLITS[:2]},
+    other.label_sets[of_source],
+    scoring.make_test_set(
+      index.subject_ids, index.labels[label_set], names, index.ids
+    ),
+    transfer.findings(of_source, label_set, names),
+    f"from_{other.name.replace('/', '_')}_{of_source}",
+    **data.scoring,
   )
-  found, problems = [], []
-  for other in data.others:
-    for of_source, source_names in other.label_sets.items():
-      mapping = transfer.findings(of_source, label_set, names)
-      if not mapping:
-        continue
-      setting = f"from_{other.name.replace('/', '_')}_{of_source}"
-      x = {
-        split: features.represent(
-          store.ecg(other.source(split)), data.options.representation
-        )
-        for split in ("train", "validation")
-      }
-      x_test = store.ecg(data.test)
-      try:
-        found.append(
-          transfer.transfer(
-            x,
-            other.labels(of_source),
-            source_names,
-            features.represent(x_test, data.options.representation),
-            test,
-            mapping,
-            setting,
-            **data.scoring,
-          )
-        )
-      except UserError as error:
-        problems.append(str(error))
-  if not found:
-    reason = "; ".join(problems) or (
-      "no other data set of this evaluation has findings in common with it"
-    )
-    raise UserError(f"nothing to transfer to {label_set!r}: {reason}")
-  return _join(found)
-
-
-def _join(found: Sequence[scoring.Findings]) -> scoring.Findings:
-  """Outcomes of sources that know different findings, on all of them.
-
-  A finding that a source does not teach has a constant score there, and so
-  counts in none: macro averages would be over different findings.
-  """
-  common = [
-    name
-    for name in found[0].test.label_names
-    if all(name in f.test.label_names for f in found)
-  ]
-  if not common:
-    return found[0]
-  outcomes, first = [], None
-  for findings in found:
-    columns = [findings.test.label_names.index(name) for name in common]
-    test = dataclasses.replace(
-      findings.test,
-      labels=findings.test.labels[:, columns],
-      label_names=tuple(common),
-    )
-    first = first or test
-    old = findings.outcomes[0]
-    if len(common) == len(findings.test.label_names):
-      outcomes.append(old)
-      continue
-    again = scoring.evaluate(
-      test,
-      old.setting,
-      old.scores[:, :, columns],
-      min_positives=old.evaluation.min_positives,
-      num_bootstrap=old.evaluation.num_bootstrap,
-    )
-    outcomes.append(
-      dataclasses.replace(
-        old,
-        evaluation=again.evaluation,
-        scores=again.scores,
-        samples=again.samples,
-      )
-    )
-  return scoring.Findings(first, tuple(outcomes), details=found[0].details)
 
 
 def _retrieval(store, data, label_set) -> scoring.Findings:
@@ -384,14 +334,15 @@ class Task:
   """A task of the benchmark.
 
   Attributes:
-    run: from features, data set and label set to findings.
+    run: from features, data set and label set to findings; transfer also takes
+      a data set and its label set to learn from, see `Data.teachers`.
     labels: "every" label set of a data set, the "first" (unless label sets are
       asked for by name), or "" for a task without labels.
     options: fields of `config.evaluation` that decide what comes out, besides
       `num_bootstrap`.
   """
 
-  run: Callable[[features.Store, Data, str], scoring.Findings]
+  run: Callable[..., scoring.Findings]
   labels: str
   options: tuple[str, ...] = ()
 
@@ -404,7 +355,8 @@ TASKS = {
   "finetune": Task(_finetune, "first", ("finetune", "max_train", *_SCORES)),
   "transfer": Task(_transfer, "every", _PROBE),
   "retrieval": Task(_retrieval, ""),
-  "reconstruction": Task(_reconstruction, ""),
+  # What is hidden is drawn for each batch.
+  "reconstruction": Task(_reconstruction, "", ("batch_size",)),
   "disentanglement": Task(_disentanglement, "first", ("max_train", *_SCORES)),
   "missing_leads": Task(_missing_leads, "first", ("prompts", *_PROBE)),
 }

@@ -84,7 +84,6 @@ def transfer(
   features: Mapping[str, np.ndarray],
   labels: Mapping[str, np.ndarray],
   source_names: Sequence[str],
-  test_features: np.ndarray,
   test: tuple[scoring.TestSet, np.ndarray],
   mapping: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]],
   setting: str,
@@ -93,10 +92,10 @@ def transfer(
   """Trains on the source's findings, scores the target's.
 
   Args:
-    features: "train", "validation" -> (N, D) of the source.
-    labels: the same keys -> (N, L) 0 or 1.
+    features: "train", "validation" of the source, "test" of the target
+      -> (N, D).
+    labels: "train", "validation" -> (N, L) 0 or 1.
     source_names: L labels of the source.
-    test_features: (M, D) of the target's test records.
     test: of `scoring.make_test_set` on the target's own labels.
     mapping: of `findings`.
     setting: name of the outcome.
@@ -115,13 +114,15 @@ def transfer(
   positives = y["train"].sum(axis=0)
   taught = (positives > 0) & (positives < len(y["train"]))
   if not taught.any():
-    raise UserError(f"{setting}: no finding has positives to train on")
+    raise UserError(
+      f"no finding of {', '.join(mapping)} has positives to train on"
+    )
   names = np.array(list(mapping))
   present = _any(
     target.labels, target.label_names, [pair[1] for pair in mapping.values()]
   )
   data = linear_probe.Data(
-    {**x, "test": test_features[belongs]},
+    {**x, "test": features["test"][belongs]},
     {split: of_split[:, taught] for split, of_split in y.items()},
     scoring.TestSet(
       target.record_ids,

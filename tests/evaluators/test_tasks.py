@@ -72,6 +72,14 @@ def test_finetune(tmp_path):
   np.testing.assert_array_equal(
     encoder.experiment.params["ecg_encoder"]["weight"], before
   )
+  # Fewer records than a batch, on four devices; fewer than devices.
+  data.options.finetune.update(epochs=1, fractions=(0.013,))
+  findings = run("finetune", data, tmp_path, encoder)
+  assert findings.outcomes[0].num_train == 39
+  data.options.finetune.update(fractions=(0.001,))
+  with pytest.raises(UserError, match="3 training records cannot be divided"):
+    run("finetune", data, tmp_path, encoder)
+  data.options.finetune.update(fractions=(0.5,))
   data.options.finetune.update(lr=float("nan"), epochs=1)
   with pytest.raises(UserError, match="finetune.lr=nan diverged; lower it"):
     run("finetune", data, tmp_path, encoder)
@@ -91,13 +99,18 @@ def test_records_at_another_sampling_rate_are_refused(task, tmp_path):
 def test_transfer(data, tmp_path):
   other = planted.Data(seed=1)
   other.others = [data]
-  (outcome,) = run("transfer", other, tmp_path).outcomes
+  (teacher,) = other.teachers("superclass")
+  assert teacher == (data, "superclass")
+  store = planted.store(tmp_path)
+  (outcome,) = (
+    tasks.TASKS["transfer"].run(store, other, "superclass", *teacher).outcomes
+  )
   assert outcome.setting == "from_planted_0_superclass"
   # CD is in every record: there is nothing to learn, and it is left out.
   assert [row.name for row in outcome.evaluation.labels] == [*planted.LEADS]
   macro = outcome.evaluation.macro_auroc
   assert macro.low < planted.AUROC < macro.high
-  data.others = []
+  assert data.teachers("superclass") == []
   with pytest.raises(UserError, match="no other data set of this evaluation"):
     run("transfer", data, tmp_path)
 
