@@ -166,7 +166,7 @@ def _once(store, data, task, label_set, source, workdir) -> results.Result:
     task,
     topic,
     store.encoder.identity.fingerprint,
-    options,
+    {k: v for k, v in options.items() if k != "prompts"},
     read,
     [
       teacher.source("train").fingerprint,
