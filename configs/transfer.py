@@ -7,11 +7,8 @@ Give at least two data sets: each is scored with probes trained on each other
 one whose label sets have findings in common with its own
 (`cgdmer_jax/evaluators/transfer.py` lists them).
 
-The part behind the colon names the data set (`synthetic_ecg`, `ptb_xl`,
-`ptb_xl_merl_compat`, `cpsc2018`, `csn`, `mimic_iv_ecg`, or `built` for all that
-are built), at 100 Hz; for others set `--config.evaluation.datasets`. With
-`labels=NAME` one label set. Which encoders can be compared stands in
-`cgdmer_jax/evaluators/encoders.py`.
+Behind the colon: the data set, see `configs/linear_probe.py`. Which encoders
+can be compared stands in `cgdmer_jax/evaluators/encoders.py`.
 """
 
 from __future__ import annotations

@@ -95,68 +95,33 @@ def disentanglement(
     if not len(of_split):
       raise UserError(f"no {split} record has a report")
   parts = ["shared"] + ["specific"] * (ecg["test"].specific is not None)
-
-  def values(modality, part, split):
-    embedding = {"ecg": ecg, "report": report}[modality][split]
-    return getattr(embedding, part)[rows[split]]
-
-  y = {split: labels[split][rows[split]] for split in labels}
+  values = {
+    (modality, part): {
+      split: getattr(embeddings[split], part)[of_split]
+      for split, of_split in rows.items()
+    }
+    for modality, embeddings in (("ecg", ecg), ("report", report))
+    for part in parts
+  }
+  present = {split: labels[split][rows[split]] for split in rows}
   ids = np.asarray(record_ids_test).astype(str)[rows["test"]]
   subjects = np.asarray(subjects_test).astype(str)[rows["test"]]
+  # The two modalities of a record of unknown patient are of one patient.
   subjects = np.where(subjects == "", np.char.add("record ", ids), subjects)
-  outcomes, measures = [], []
-  for modality in ("ecg", "report"):
-    for part in parts:
-      data = linear_probe.prepare(
-        {split: values(modality, part, split) for split in rows},
-        y,
-        subjects,
-        label_names,
-        ids,
-      )
-      setting = f"finding_from_{modality}_{part}"
-      probes = linear_probe.fit(data, 1.0)
-      outcome = linear_probe.score(data, probes, setting, seed=seed, **options)
-      outcomes.append(outcome)
+  outcomes = []
+  for (modality, part), x in values.items():
+    data = linear_probe.prepare(x, present, subjects, label_names, ids)
+    setting = f"finding_from_{modality}_{part}"
+    probes = linear_probe.fit(data, 1.0)
+    outcomes.append(
+      linear_probe.score(data, probes, setting, seed=seed, **options)
+    )
   num_bootstrap = outcomes[0].samples.shape[-1]
-  for part in parts:
-    x = {
-      split: np.concatenate(
-        [values(modality, part, split) for modality in ("ecg", "report")]
-      )
-      for split in rows
-    }
-    y = {
-      split: np.repeat([1, 0], len(rows[split]))[:, None].astype(np.uint8)
-      for split in rows
-    }
-    test = scoring.TestSet(
-      np.concatenate([ids, ids]),
-      np.concatenate([subjects, subjects]),
-      y["test"],
-      ("ecg",),
-    )
-    probes = linear_probe.fit(linear_probe.Data(x, y, test), 1.0)
-    outcome = linear_probe.score(
-      linear_probe.Data(x, y, test),
-      probes,
-      "modality",
-      seed=seed,
-      min_positives=1,
-      num_bootstrap=num_bootstrap,
-    )
-    measures.append(
-      scoring.Measure(
-        "modality",
-        f"AUROC from {part}",
-        "",
-        outcome.evaluation.macro_auroc,
-        outcome.samples[0, 0],
-        chance=0.5,
-      )
-    )
+  measures = [
+    _modality(values, part, subjects, ids, num_bootstrap, seed)
+    for part in parts
+  ]
   weights = statistics.subject_weights(subjects, num_bootstrap, seed)
-  once = np.ones((len(subjects), 1))
   pairs = [(("ecg", "shared"), ("report", "shared"))]
   if len(parts) == 2:
     pairs += [
@@ -164,24 +129,54 @@ def disentanglement(
       (("report", "shared"), ("report", "specific")),
       (("ecg", "specific"), ("report", "specific")),
     ]
-  for a, b in pairs:
-    x, z = values(*a, "test"), values(*b, "test")
-    samples = cka(x, z, weights).astype(np.float32)
-    measures.append(
-      scoring.Measure(
-        "CKA",
-        f"{' '.join(a)} to {' '.join(b)}",
-        "",
-        scoring.estimate(float(cka(x, z, once)[0]), samples),
-        samples,
-        chance=0.0,
-      )
-    )
-  test = linear_probe.prepare(
-    {split: np.zeros((len(rows[split]), 1)) for split in rows},
-    {split: labels[split][rows[split]] for split in labels},
-    subjects,
-    label_names,
-    ids,
-  ).test
-  return scoring.Findings(test, tuple(outcomes), tuple(measures))
+  measures += [_resemblance(values, a, b, weights) for a, b in pairs]
+  return scoring.Findings(data.test, tuple(outcomes), tuple(measures))
+
+
+def _modality(
+  values, part, subjects, ids, num_bootstrap, seed
+) -> scoring.Measure:
+  """How well a probe tells recordings from reports by one part of both."""
+  x = {
+    split: np.concatenate([values["ecg", part][split], of_reports])
+    for split, of_reports in values["report", part].items()
+  }
+  y = {
+    split: np.repeat([1, 0], len(both) // 2)[:, None].astype(np.uint8)
+    for split, both in x.items()
+  }
+  test = scoring.TestSet(
+    np.tile(ids, 2), np.tile(subjects, 2), y["test"], ("ecg",)
+  )
+  data = linear_probe.Data(x, y, test)
+  outcome = linear_probe.score(
+    data,
+    linear_probe.fit(data, 1.0),
+    "modality",
+    seed=seed,
+    min_positives=1,
+    num_bootstrap=num_bootstrap,
+  )
+  return scoring.Measure(
+    "modality",
+    f"AUROC from {part}",
+    "",
+    outcome.evaluation.macro_auroc,
+    outcome.samples[0, 0],
+    chance=0.5,
+  )
+
+
+def _resemblance(values, a, b, weights) -> scoring.Measure:
+  """CKA of two (modality, part) pairs on the test records."""
+  x, z = values[a]["test"], values[b]["test"]
+  samples = cka(x, z, weights).astype(np.float32)
+  value = float(cka(x, z, np.ones((len(x), 1)))[0])
+  return scoring.Measure(
+    "CKA",
+    f"{' '.join(a)} to {' '.join(b)}",
+    "",
+    scoring.estimate(value, samples),
+    samples,
+    chance=0.0,
+  )

@@ -255,6 +255,13 @@ class Parts(planted.Encoder):
     return self._embed(level, 1, 0.0)
 
 
+def test_disentanglement_needs_reports(data, tmp_path, monkeypatch):
+  nothing = lambda texts: np.zeros(len(texts), bool)  # noqa: E731
+  monkeypatch.setattr(tasks, "_has_text", nothing)
+  with pytest.raises(UserError, match="no train record has a report"):
+    run("disentanglement", data, tmp_path, Parts(data.mesh))
+
+
 def test_disentanglement(data, tmp_path):
   findings = run("disentanglement", data, tmp_path, Parts(data.mesh))
   outcomes = {o.setting: o for o in findings.outcomes}
