@@ -19,6 +19,8 @@ filters are at home (at 100 Hz it takes every other T wave for a beat).
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 import scipy.signal
@@ -104,11 +106,8 @@ def reconstruct(
       f"recipe {experiment.config.recipe!r} has no decoder that could restore"
       " hidden patches"
     )
-  count = min(len(source), _MAX_RECORDS)
-  chosen = np.arange(count) * len(source) // count
-  in_beat = np.stack(
-    [_regions_of(source, int(i), source.sampling_rate) for i in chosen]
-  )
+  chosen, in_beat = _chosen(source)
+  count = len(chosen)
   masks = (len(schema.LEADS), len(REGIONS))
   subjects = index.subject_ids[chosen]
   weights = statistics.subject_weights(subjects, num_bootstrap, seed)
@@ -158,6 +157,17 @@ def reconstruct(
     (),
   )
   return scoring.Findings(test, measures=tuple(measures))
+
+
+@functools.lru_cache(maxsize=1)  # every encoder restores the same records
+def _chosen(source: EcgSource) -> tuple[np.ndarray, np.ndarray]:
+  """Evenly spread records (N,), and the region of each sample (N, T)."""
+  count = min(len(source), _MAX_RECORDS)
+  chosen = np.arange(count) * len(source) // count
+  regions_of = [
+    _regions_of(source, int(i), source.sampling_rate) for i in chosen
+  ]
+  return chosen, np.stack(regions_of)
 
 
 def _regions_of(source, i, sampling_rate) -> np.ndarray:
