@@ -47,7 +47,8 @@ def write(
   made = tables.make(rows, found)
   console = rich.console.Console()
   for table in made:
-    console.print(tables.to_rich(table))
+    for part in tables.to_rich(table, console.width):
+      console.print(part)
   texts = [tables.to_markdown(table) for table in made]
   if not_done:
     texts.append(_list(not_done))

@@ -346,18 +346,58 @@ def _markdown_row(cells: Sequence[str]) -> str:
   return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
 
-def to_rich(table: Table) -> rich.table.Table:
-  """The table for a terminal, each interval on a line of its own."""
+def to_rich(table: Table, width: int) -> list[rich.table.Table]:
+  """The table for a terminal, each interval on a line of its own.
+
+  Args:
+    table: in words.
+    width: of the terminal, in characters.
+
+  Returns:
+    As many tables below each other as let every number be read whole; the first
+    has the title, the last the notes.
+  """
+  lines = [[_lines(cell) for cell in row] for row in table.rows]
+  # A header may break between words, a number may not.
+  widths = [3 + max(map(len, name.split())) for name in table.header]
+  for row in lines:
+    for i, cell in enumerate(row):
+      widths[i] = max(widths[i], 3 + max(map(len, cell.split("\n"))))
+  groups, used = [[]], 0
+  for i in range(1, len(table.header)):
+    if groups[-1] and used + widths[i] > width:
+      groups.append([])
+    if not groups[-1]:
+      used = 1 + widths[0]
+    groups[-1].append(i)
+    used += widths[i]
+  return [
+    _rich(
+      table.header,
+      lines,
+      [0, *group],
+      table.title if group is groups[0] else "",
+      table.notes if group is groups[-1] else (),
+    )
+    for group in groups
+  ]
+
+
+def _lines(cell: str) -> str:
+  cell = cell.replace("**", "")
+  return cell.replace(" [", "\n[").replace("] ", "]\n")
+
+
+def _rich(header, lines, columns, title, notes) -> rich.table.Table:
+  """A rich table of some of the columns."""
   out = rich.table.Table(
-    title=rich.text.Text(table.title),
-    caption=rich.text.Text("\n".join(table.notes)),
+    title=rich.text.Text(title) if title else None,
+    caption=rich.text.Text("\n".join(notes)) if notes else None,
     caption_justify="left",
     title_justify="left",
   )
-  for i, name in enumerate(table.header):
-    out.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
-  for cells in table.rows:
-    plain = [cell.replace("**", "") for cell in cells]
-    lines = [c.replace(" [", "\n[").replace("] ", "]\n") for c in plain]
-    out.add_row(*(rich.text.Text(line) for line in lines))
+  for i in columns:
+    out.add_column(header[i], justify="right" if i else "left", no_wrap=i == 0)
+  for row in lines:
+    out.add_row(*(rich.text.Text(row[i]) for i in columns))
   return out

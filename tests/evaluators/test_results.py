@@ -389,14 +389,18 @@ def test_markdown_and_terminal_show_every_number(table):
   lines = [line for line in markdown.splitlines() if line.startswith("|")]
   assert len(lines) == 2 + len(table.rows)
   assert {line.count("|") for line in lines} == {len(table.header) + 1}
-  console = rich.console.Console(file=io.StringIO(), width=100)
-  console.print(tables.to_rich(table))
-  text = console.file.getvalue()
-  for row in table.rows:
-    for cell in row:
-      for word in cell.replace("*", "").split(" ["):
-        assert word.split("]")[0] in text, cell
-  assert max(map(len, text.splitlines())) <= 100
+  for width, parts in ((100, 1), (70, 2), (50, 3)):
+    console = rich.console.Console(file=io.StringIO(), width=width)
+    assert len(tables.to_rich(table, width)) == parts
+    for part in tables.to_rich(table, width):
+      console.print(part)
+    text = console.file.getvalue()
+    for row in table.rows:
+      for cell in row:
+        for word in cell.replace("*", "").split(" ["):
+          assert word.split("]")[0] in text, cell
+    assert max(map(len, text.splitlines())) <= width
+    assert " ".join(text.split()).count(table.notes[0]) == 1
 
 
 def test_latex_is_complete(table, tmp_path):
