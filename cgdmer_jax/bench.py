@@ -19,11 +19,13 @@ import rich.console
 import rich.table
 from ml_collections import ConfigDict
 
-from cgdmer_jax import flops, pretrain, sharding, step_program
-from cgdmer_jax import training as training_lib
+from cgdmer_jax import pretrain, sharding
+from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.reports import Vocabulary
-from cgdmer_jax.evaluators import results
-from cgdmer_jax.training import Training
+from cgdmer_jax.evaluators.scores import results
+from cgdmer_jax.train import flops, step_program
+from cgdmer_jax.train import setup as training_lib
+from cgdmer_jax.train.setup import Training
 
 _WARM_UP = 3  # steps after compilation
 
@@ -90,10 +92,10 @@ def _noise(training: Training) -> dict[str, np.ndarray]:
   size = config.train.batch_size // jax.process_count()
   length = config.report.max_length
   rng = np.random.default_rng(jax.process_index())
-  shape = (size, 12, training.num_samples)
+  shape = (size, NUM_LEADS, training.num_samples)
   batch = {
     "ecg": rng.integers(-500, 500, shape).astype(np.int16),
-    "lead_valid": np.ones((size, 12), bool),
+    "lead_valid": np.ones((size, NUM_LEADS), bool),
     "tokens": rng.integers(5, model.vocabulary.size, (size, length), np.int32),
     "statement": np.zeros((size, length), np.int32),
     "report": np.arange(size, dtype=np.int32),

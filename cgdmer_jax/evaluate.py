@@ -18,14 +18,11 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import (
-  encoders,
-  features,
-  prompts,
-  results,
-  summary,
-)
-from cgdmer_jax.evaluators import tasks as tasks_lib
+from cgdmer_jax.evaluators import prompts
+from cgdmer_jax.evaluators.encoders import features
+from cgdmer_jax.evaluators.encoders import parse as encoders
+from cgdmer_jax.evaluators.scores import results, summary
+from cgdmer_jax.evaluators.tasks import adapters as tasks_lib
 
 # Data sets with labels, in the order of the tables.
 _KNOWN = ("synthetic_ecg", "ptb_xl", "cpsc2018", "csn", "mimic_iv_ecg")

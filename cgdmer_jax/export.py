@@ -32,7 +32,8 @@ def export(checkpoint: str, output: str) -> None:
     UserError: no such run, one without a report encoder, or `output` exists.
   """
   # Imported here: --help and a wrong flag need not wait for JAX.
-  from cgdmer_jax import experiment, sharding
+  from cgdmer_jax import sharding
+  from cgdmer_jax import trained_model as experiment
   from cgdmer_jax.models import hf_bert
 
   config = experiment.read_config(checkpoint)

@@ -20,25 +20,22 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import (
-  checkpoint,
-  distributed,
-  evaluate,
-  experiment,
-  figures,
-  metrics,
-  objective,
-  progress,
-  reconstruction,
-  report_tower,
-  sharding,
-  train_step,
-)
-from cgdmer_jax import training as training_lib
+from cgdmer_jax import distributed, evaluate, progress, sharding
+from cgdmer_jax import trained_model as experiment
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import pipeline, reports
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.figures import restored as reconstruction
+from cgdmer_jax.figures import results as figures
+from cgdmer_jax.train import (
+  checkpoint,
+  metrics,
+  objective,
+  report_tower,
+  train_step,
+)
+from cgdmer_jax.train import setup as training_lib
 
 
 class Diverged(UserError):

@@ -31,27 +31,30 @@ device is known and computes in bfloat16, and memory.
 
 from __future__ import annotations
 
+import pathlib
+
 from ml_collections import ConfigDict
 
-from configs import common, pretrain
+from cgdmer_jax.config import fields, presets
 
 _NOISE = ("st_mem_small", "st_mem_base", "merl")
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  options = common.parse_arg(arg, preset="demo", recipe="")
-  preset = common.choose(
-    "preset", options.preset, ("demo", *common.SIZES, *_NOISE)
+  options = presets.parse_arg(arg, preset="demo", recipe="")
+  preset = presets.choose(
+    "preset", options.preset, ("demo", *presets.SIZES, *_NOISE)
   )
   recipes = {"st_mem_small": "mae", "st_mem_base": "mae", "merl": "clip"}
   recipe = options.recipe or recipes.get(preset, "cg_dmer")
+  pretrain = presets.load(pathlib.Path(__file__).with_name("pretrain.py"))
   c = pretrain.get_config(f"recipe={recipe}").unlock()
   c.task = "bench"
   # Steps of one measurement, and how often it is made: the median counts.
   c.bench = dict(name=preset, steps=20, repeats=3, num_samples=0)
-  if preset in common.SIZES:
-    common.set_size(c.model, preset)
+  if preset in presets.SIZES:
+    presets.set_size(c.model, preset)
     c.model.patch_length = 50
     c.optim.muon_lr = 0.0
     c.compute.scan = True
@@ -68,13 +71,13 @@ def _st_mem(c: ConfigDict, size: str) -> None:
   c.preprocess.sampling_rate = 250
   c.model.patch_length = 75
   c.model.ecg.stem = ()
-  common.set_size(c.model, size)
+  presets.set_size(c.model, size)
   # The shared encoder is the last of the twelve blocks.
-  width, depth, num_heads, mlp_dim = common.SIZES[size][0]
-  c.model.ecg.update(common.transformer(width, depth - 1, num_heads, mlp_dim))
-  c.model.disentangle.update(common.transformer(width, 1, num_heads, mlp_dim))
+  width, depth, num_heads, mlp_dim = presets.SIZES[size][0]
+  c.model.ecg.update(fields.transformer(width, depth - 1, num_heads, mlp_dim))
+  c.model.disentangle.update(fields.transformer(width, 1, num_heads, mlp_dim))
   # Axial blocks have two attentions: three weigh as much as four plain ones.
-  c.model.ecg_decoder.update(common.transformer(256, 3, 4, 1024))
+  c.model.ecg_decoder.update(fields.transformer(256, 3, 4, 1024))
   c.train.batch_size = 8
   c.optim.update(muon_lr=0.0, lr=1e-3)
 
@@ -85,9 +88,9 @@ def _merl(c: ConfigDict) -> None:
   c.preprocess.sampling_rate = 500
   c.model.patch_length = 500
   c.model.ecg.stem = ()
-  common.set_size(c.model, "tiny")
+  presets.set_size(c.model, "tiny")
   c.model.report.update(
-    common.transformer(768, 12, 12, 3072), vocab_size=30522, num_positions=512
+    fields.transformer(768, 12, 12, 3072), vocab_size=30522, num_positions=512
   )
   c.report.update(train="frozen", max_length=256)
   c.train.batch_size = 8

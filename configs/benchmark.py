@@ -5,9 +5,9 @@
         --workdir=runs/benchmark
 
 Encoders are runs, features of others (`features.npz`), and baselines without
-training; see `cgdmer_jax/evaluators/encoders.py`. Runs that differ in their
-seed alone are one row. What is done is not done again: the same command goes on
-after a crash, and adds what is new.
+training; see `cgdmer_jax/evaluators/encoders/parse.py`. Runs that differ in
+their seed alone are one row. What is done is not done again: the same command
+goes on after a crash, and adds what is new.
 
 Leaves below the workdir: `results/tables.md` and `tables.tex`, every number in
 `results/comparison.csv` and `comparison.json`, `figures/`, a result file for
@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from cgdmer_jax.config import presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  return common.evaluate(common.TASKS, arg, preset="built")
+  return presets.evaluate((), arg, preset="built")

@@ -10,16 +10,16 @@ The part behind the colon names the data set (`synthetic_ecg`, `ptb_xl`,
 `ptb_xl_merl_compat`, `cpsc2018`, `csn`, `mimic_iv_ecg`, or `built` for all that
 are built), at 100 Hz; for others set `--config.evaluation.datasets`. With
 `labels=NAME` one label set. Which encoders can be compared stands in
-`cgdmer_jax/evaluators/encoders.py`.
+`cgdmer_jax/evaluators/encoders/parse.py`.
 """
 
 from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from cgdmer_jax.config import presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  return common.evaluate(("linear_probe",), arg)
+  return presets.evaluate(("linear_probe",), arg)

@@ -31,97 +31,60 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from cgdmer_jax.config import fields, presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  options = common.parse_arg(arg, preset="demo", recipe="cg_dmer")
-  common.choose("preset", options.preset, ("demo", *common.SIZES))
-  c = ConfigDict()
-  c.task = "pretrain"
-  c.recipe = common.choose("recipe", options.recipe, common.RECIPES)
-  c.seed = 0
-  c.mesh = (-1, 1, 1)  # devices along data, fsdp and tensor; -1: the rest
-  c.compute = dict(dtype="float32", attention="xla", scan=False, remat="none")
-  c.data = dict(
-    dataset="synthetic_ecg/demo",
-    train="train",
-    validation="validation",
-    vocab_size=2000,
-    statements=(1, 2, 3, 0),  # of a report in a step, drawn; 0: all of them
-    num_workers=0,
+  options = presets.parse_arg(arg, preset="demo", recipe="cg_dmer")
+  presets.choose("preset", options.preset, ("demo", *presets.SIZES))
+  c = fields.pretraining()
+  c.recipe = presets.choose("recipe", options.recipe, presets.RECIPES)
+  _demonstrate(c)
+  if options.preset != "demo":
+    _enlarge(c, options.preset)
+  _apply_recipe(c)
+  return c.lock()
+
+
+def _demonstrate(c: ConfigDict) -> None:
+  """The preset for two CPU cores, on the embedded data set."""
+  c.data.update(
+    dataset="synthetic_ecg/demo", vocab_size=2000, statements=(1, 2, 3, 0)
   )
-  c.preprocess = dict(
-    sampling_rate=100,
-    bandpass=(0.5, 0.0),
-    normalise="fixed",
-    scale=0.25,
-    clip=20.0,
-  )
-  c.mask = dict(
+  c.preprocess.update(sampling_rate=100, bandpass=(0.5, 0.0), scale=0.25)
+  c.mask.update(
     kind="spatial_temporal", lead_ratio=0.5, time_ratio=0.5, token_ratio=0.15
   )
-  c.align_view = "masked"
-  c.model = dict(
-    patch_length=100,  # 1 s: ten tokens a lead
-    specific=True,
-    ecg=common.transformer(128, 2, 4, 256),
-    report=common.transformer(128, 1, 4, 256),
-    disentangle=common.transformer(128, 1, 4, 256),
-    ecg_decoder=common.transformer(48, 1, 2, 96),
-  )
-  # (features, kernel, stride): steps of 50, then 100 ms.
-  c.model.ecg.stem = ((32, 10, 5), (64, 4, 2), (64, 3, 1))
-  # num_positions: most tokens of a report. vocab_size 0: that of the tokenizer.
-  c.model.report.update(
-    num_positions=24, vocab_size=0, type_vocab_size=2, epsilon=1e-12
-  )
-  c.report = dict(
-    checkpoint="",  # of a BERT, which decides c.model.report; "": from scratch
-    max_length=24,  # tokens that are read of a report
-    train="full",  # frozen, last_1, last_2, ... (blocks), full
-    lr=0.0,  # 0: like the rest of the model
-    layer_decay=1.0,  # of lr, for each block from above
-    normalise=False,  # reports that differ in trivia count as the same
-    device_cache_mib=1024,  # of frozen outputs on each device; else on disk
-  )
+  c.model.patch_length = 100  # 1 s: ten tokens a lead
+  c.model.ecg.update(fields.transformer(128, 2, 4, 256))
+  c.model.ecg.stem = ((32, 10, 5), (64, 4, 2), (64, 3, 1))  # 50, then 100 ms
+  c.model.report.update(fields.transformer(128, 1, 4, 256), num_positions=24)
+  c.model.disentangle.update(fields.transformer(128, 1, 4, 256))
+  c.model.ecg_decoder.update(fields.transformer(48, 1, 2, 96))
+  c.report.update(max_length=24, device_cache_mib=1024)
   # InfoNCE, since the sigmoid loss starts with a bias of -10, which Adam moves
   # by at most the learning rate a step: too slow for a run of 540 steps.
-  c.loss = dict(
-    ecg=0.5, mlm=0.3, align=1.0, disentangle=0.01, alignment="infonce"
-  )
-  c.loss.ring = False  # alignment block by block, for batches of thousands
-  c.optim = dict(
+  c.loss.alignment = "infonce"
+  c.optim.update(
     lr=5e-3,
     muon_lr=8e-3,
-    b1=0.9,
     b2=0.98,
     weight_decay=0.05,
-    clip_norm=1.0,
     warmup_ratio=0.1,
     final_ratio=0.01,
   )
-  c.train = dict(
+  c.train.update(
     batch_size=64,
-    microbatches=1,  # parts of a batch that are encoded one after the other
     steps=540,
     log_every=30,
     validate_every=270,
     checkpoint_every=270,
     keep_checkpoints=2,
   )
-  c.evaluation = common.evaluation(
+  c.evaluation = fields.evaluation(
     c.data.dataset, ("zero_shot", "linear_probe")
   )
-  c.evaluation.max_train = 5000
-  c.evaluation.seeds = 3
-  c.evaluation.num_bootstrap = 500
-  c.evaluation.batch_size = 16  # stays in the caches of a CPU
-  if options.preset != "demo":
-    _enlarge(c, options.preset)
-  _apply_recipe(c)
-  return c.lock()
 
 
 def _enlarge(c: ConfigDict, size: str) -> None:
@@ -130,7 +93,7 @@ def _enlarge(c: ConfigDict, size: str) -> None:
   c.data.dataset = "mimic_iv_ecg/100hz"
   c.data.num_workers = 8
   c.model.patch_length = 50  # 0.5 s: 240 tokens
-  common.set_size(c.model, size)
+  presets.set_size(c.model, size)
   c.model.ecg.stem = ((64, 10, 5), (128, 4, 2), (128, 3, 1))
   c.report.update(
     checkpoint="ncbi/MedCPT-Query-Encoder",
@@ -147,28 +110,24 @@ def _enlarge(c: ConfigDict, size: str) -> None:
     validate_every=1000,
     checkpoint_every=1000,
   )
-  c.evaluation = common.evaluation("ptb_xl/100hz", c.evaluation.tasks)
+  c.evaluation = fields.evaluation("ptb_xl/100hz", c.evaluation.tasks)
   c.evaluation.batch_size = 256
 
 
 def _apply_recipe(c: ConfigDict) -> None:
-  """Switches off what a recipe does without."""
+  """Switches on what the recipe does."""
+  c.loss.update(presets.RECIPES[c.recipe])
+  if not c.loss.ecg:
+    c.mask.kind = "none"  # nothing would restore what is hidden
   if c.recipe == "random":
     c.train.steps = 0
-  elif c.recipe == "mae":
-    c.loss.update(mlm=0.0, align=0.0, disentangle=0.0)
-  elif c.recipe == "clip":
-    c.mask.kind = "none"
-    c.loss.update(ecg=0.0, mlm=0.0, disentangle=0.0)
-  elif c.recipe == "masked_clip":
-    c.loss.update(disentangle=0.0)
   c.model.specific = bool(c.loss.disentangle)
 
 
 def sweep_recipes():
   """Every recipe with three seeds: what each part of CG-DMER is worth."""
   for seed in range(3):
-    for recipe in common.RECIPES:
+    for recipe in presets.RECIPES:
       yield f"{recipe}-{seed}", f"recipe={recipe}", {"seed": seed}
 
 

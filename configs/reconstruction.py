@@ -7,16 +7,16 @@ The variance that stays unexplained, by lead and by region of the heart beat;
 for recipes with a decoder.
 
 Behind the colon: the data set, see `configs/linear_probe.py`. Which encoders
-can be compared stands in `cgdmer_jax/evaluators/encoders.py`.
+can be compared stands in `cgdmer_jax/evaluators/encoders/parse.py`.
 """
 
 from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from cgdmer_jax.config import presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  return common.evaluate(("reconstruction",), arg)
+  return presets.evaluate(("reconstruction",), arg)

@@ -5,19 +5,19 @@
 
 Give at least two data sets: each is scored with probes trained on each other
 one whose label sets have findings in common with its own
-(`cgdmer_jax/evaluators/transfer.py` lists them).
+(`cgdmer_jax/evaluators/tasks/transfer.py` lists them).
 
 Behind the colon: the data set, see `configs/linear_probe.py`. Which encoders
-can be compared stands in `cgdmer_jax/evaluators/encoders.py`.
+can be compared stands in `cgdmer_jax/evaluators/encoders/parse.py`.
 """
 
 from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from cgdmer_jax.config import presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  return common.evaluate(("transfer",), arg, preset="built")
+  return presets.evaluate(("transfer",), arg, preset="built")

@@ -8,16 +8,16 @@ the mean of its prompts. `--config.evaluation.prompts=FILE` takes other prompts
 than ours; how much the choice of sentences matters is printed below the table.
 
 Behind the colon: the data set, see `configs/linear_probe.py`. Which encoders
-can be compared stands in `cgdmer_jax/evaluators/encoders.py`.
+can be compared stands in `cgdmer_jax/evaluators/encoders/parse.py`.
 """
 
 from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from cgdmer_jax.config import presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  return common.evaluate(("zero_shot",), arg)
+  return presets.evaluate(("zero_shot",), arg)

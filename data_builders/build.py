@@ -22,8 +22,9 @@ import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from cgdmer_jax import command, paths
+from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
-from data_builders import downloads, locks, records, rejects, schema
+from data_builders import downloads, locks, records, rejects
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set

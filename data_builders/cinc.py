@@ -16,15 +16,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
-from data_builders import (
-  codec,
-  label_modes,
-  records,
-  rejects,
-  schema,
-  splits,
-)
+from data_builders import codec, label_modes, records, rejects, splits
 
 _DX = re.compile(r"^#\s*Dx:(.*)$", re.MULTILINE | re.ASCII)
 

@@ -15,7 +15,8 @@ import math
 import numpy as np
 import scipy.signal
 
-from data_builders import rejects, schema
+from cgdmer_jax.data.leads import LEADS
+from data_builders import rejects
 
 MAX_GAP_SECONDS = 0.2  # longer: the lead is invalid
 MAX_MISSING_FRACTION = 0.1  # more missing in all: the lead is invalid
@@ -98,7 +99,7 @@ def encode(
     )
   used = min(length, math.ceil(most / ratio))
   if np.count_nonzero(recording.present) < MIN_VALID_LEADS:
-    names = [schema.LEADS[i] for i in np.flatnonzero(recording.present)]
+    names = [LEADS[i] for i in np.flatnonzero(recording.present)]
     raise rejects.MissingLeads(f"only {', '.join(names)}")
 
   rate = recording.sampling_rate
@@ -190,7 +191,7 @@ def _quantise(signal: np.ndarray, rate: int) -> np.ndarray:
   if clipped.max() > MAX_CLIPPED_SECONDS * rate:
     lead = int(clipped.argmax())
     raise rejects.OutOfRange(
-      f"{clipped[lead]} samples of lead {schema.LEADS[lead]} exceed"
+      f"{clipped[lead]} samples of lead {LEADS[lead]} exceed"
       f" +-{MAX_VALUE} uV (up to {np.abs(signal[lead]).max():.0f} uV)"
     )
   return np.clip(rounded, -MAX_VALUE, MAX_VALUE).astype(np.int16)

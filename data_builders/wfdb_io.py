@@ -21,7 +21,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from data_builders import codec, rejects, schema
+from cgdmer_jax.data.leads import LEADS, NUM_LEADS
+from data_builders import codec, rejects
 
 _MICROVOLTS = {"uv": 1.0, "\u00b5v": 1.0, "\u03bcv": 1.0, "mv": 1e3, "v": 1e6}
 _DEFAULT_UNIT = "mV"  # by the format's definition
@@ -48,7 +49,7 @@ _RATE = re.compile(rf"({_FLOAT})(?:[/(].*)?", re.ASCII)
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?", re.ASCII)
 _FILE = re.compile(r"[\w.~-]+")  # no folders
 _GAIN = re.compile(rf"(-?{_FLOAT})(?:\((-?\d+)\))?(?:/(\S+))?", re.ASCII)
-_LEAD_INDEX = {name.lower(): i for i, name in enumerate(schema.LEADS)}
+_LEAD_INDEX = {name.lower(): i for i, name in enumerate(LEADS)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +106,8 @@ def read(path: str | os.PathLike[str]) -> codec.Recording:
   digital = _read_digital(path, header)
   _verify_checksums(digital, header.signals)
 
-  signal = np.full((len(schema.LEADS), header.num_samples), np.nan)
-  present = np.zeros(len(schema.LEADS), bool)
+  signal = np.full((NUM_LEADS, header.num_samples), np.nan)
+  present = np.zeros(NUM_LEADS, bool)
   for row, column in rows.items():
     line, samples = header.signals[column], digital[:, column]
     signal[row] = (samples - float(line.baseline)) * scales[column]

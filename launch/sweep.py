@@ -16,7 +16,6 @@ from launch/jobset.yaml and the variables that it names.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pathlib
 import re
@@ -30,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from absl import app, flags
 
 from cgdmer_jax import command
+from cgdmer_jax.config import presets
 
 _FOLDER = pathlib.Path(__file__).parent
 _CONFIG = flags.DEFINE_string(
@@ -69,10 +69,7 @@ def points(config: str, sweep: str, rest: Sequence[str]) -> Iterator[Point]:
   path, _, option = config.partition(":")
   if not pathlib.Path(path).is_file():
     command.stop(f"no file {path}; run this from the folder that has configs/")
-  sys.path.insert(0, os.getcwd())  # configurations import each other
-  spec = importlib.util.spec_from_file_location("swept", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  module = presets.load(path)
   function = getattr(module, f"sweep_{sweep}", None)
   if function is None:
     known = [n[6:] for n in vars(module) if n.startswith("sweep_")]

@@ -12,7 +12,7 @@ import sys
 import jax
 
 from tests import small
-from tests.test_train_step import run_steps
+from tests.steps import run_steps
 
 SHAPES = (
   *((1, 1, 1), (2, 1, 1), (4, 1, 1), (8, 1, 1)),

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from cgdmer_jax.config import fields
 from cgdmer_jax.data.reports import Vocabulary
-from configs import common, pretrain
+from configs import pretrain
 
 NUM_SAMPLES = 200
 VOCABULARY = Vocabulary(50, 0, 1, 4, (0, 1, 2, 3, 4))
@@ -14,7 +15,7 @@ def config(arg=None):
   c = pretrain.get_config(arg).unlock()
   c.model.patch_length = 25
   for part in ("ecg", "report", "disentangle", "ecg_decoder"):
-    c.model[part].update(common.transformer(16, 1, 2, 24))
+    c.model[part].update(fields.transformer(16, 1, 2, 24))
   c.model.report.num_positions = c.report.max_length = 16
   c.train.batch_size = 8
   return c.lock()

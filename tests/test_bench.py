@@ -5,16 +5,17 @@ import json
 import jax
 import pytest
 
-from cgdmer_jax import bench, flops, train_step
+from cgdmer_jax import bench
+from cgdmer_jax.config import fields, presets
+from cgdmer_jax.train import flops, train_step
 from configs import bench as bench_config
-from configs import common
 from data_builders import build
 
 
 def shrink(config):
   with config.unlocked():
     for part in ("ecg", "report", "disentangle", "ecg_decoder"):
-      config.model[part].update(common.transformer(16, 1, 2, 24))
+      config.model[part].update(fields.transformer(16, 1, 2, 24))
     config.optim.muon_lr = 0.0
     config.train.batch_size = 16
     config.bench.update(steps=4, repeats=2)
@@ -67,7 +68,7 @@ def test_noise_where_nobody_has_the_data(tmp_path, capsys):
   assert "MFU" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("size", common.SIZES)
+@pytest.mark.parametrize("size", presets.SIZES)
 def test_sizes_are_those_of_vision_transformers(size):
   config = bench_config.get_config(size)
   model = train_step.build_model(

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from cgdmer_jax import checkpoint, distributed, experiment, pretrain, sharding
+from cgdmer_jax import distributed, pretrain, sharding
+from cgdmer_jax import trained_model as experiment
 from cgdmer_jax.data import reports
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import hf_bert
+from cgdmer_jax.train import checkpoint
 from data_builders import build
 from tests import toy
-from tests.test_report_tower import SIZES, random_params
+from tests.tiny_bert import SIZES, random_params
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 20

@@ -10,13 +10,17 @@ import numpy as np
 import optax
 import pytest
 
-from cgdmer_jax import checkpoint, evaluate, experiment, sharding, train_step
+from cgdmer_jax import evaluate, sharding
+from cgdmer_jax import trained_model as experiment
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import preprocessing, reports
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import encoders, features, tasks
-from configs import benchmark, common
+from cgdmer_jax.evaluators.encoders import features
+from cgdmer_jax.evaluators.encoders import parse as encoders
+from cgdmer_jax.evaluators.tasks import adapters as tasks
+from cgdmer_jax.train import checkpoint, train_step
+from configs import benchmark
 from data_builders import build
 from tests import toy
 
@@ -334,7 +338,7 @@ def _filtered(ecg):
 
 
 def test_every_task_has_a_configuration():
-  for task in common.TASKS:
+  for task in tasks.TASKS:
     module = __import__(f"configs.{task}", fromlist=["get_config"])
     assert module.get_config().evaluation.tasks == (task,)
     assert re.search(rf"configs/{task}\.py", module.__doc__)

@@ -16,10 +16,12 @@ import jax
 import numpy as np
 import pytest
 
-from cgdmer_jax import checkpoint, evaluate, experiment, pretrain, sharding
+from cgdmer_jax import evaluate, pretrain, sharding
+from cgdmer_jax import trained_model as experiment
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import features
+from cgdmer_jax.evaluators.encoders import features
+from cgdmer_jax.train import checkpoint
 from configs import zero_shot as zero_shot_config
 from data_builders import build
 from tests import toy

@@ -1,12 +1,13 @@
 """Configuration of a run that takes seconds; `--config=tests/toy.py`."""
 
-from configs import common, pretrain
+from cgdmer_jax.config import fields
+from configs import pretrain
 
 
 def get_config(arg=None):
   c = pretrain.get_config(arg).unlock()
   for part in ("ecg", "report", "disentangle", "ecg_decoder"):
-    c.model[part].update(common.transformer(16, 1, 2, 24))
+    c.model[part].update(fields.transformer(16, 1, 2, 24))
   c.model.ecg.stem = ((8, 10, 10),)
   if c.recipe != "cg_dmer":
     c.optim.muon_lr = 0.0  # Muon takes long to compile; once is enough.

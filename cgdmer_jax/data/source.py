@@ -14,8 +14,9 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
+from cgdmer_jax.data import schema
+from cgdmer_jax.data.leads import LEADS, NUM_LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import schema
 
 Record = dict[str, Any]
 
@@ -50,7 +51,7 @@ class EcgSource:
 
     Raises:
       UserError: there is no such data set or split, or its records do not
-        follow `data_builders/schema.py`.
+        follow `cgdmer_jax/data/schema.py`.
     """
     info, self._raw = _open(dataset, split, data_dir)
     self.name: str = info.full_name
@@ -102,7 +103,7 @@ def _bytes(fields: Mapping[str, Any], key: str) -> bytes:
 def _signal(fields: Mapping[str, Any]) -> Record:
   ecg = np.frombuffer(_bytes(fields, "ecg"), np.int16)
   return {
-    "ecg": ecg.reshape(len(schema.LEADS), -1),
+    "ecg": ecg.reshape(NUM_LEADS, -1),
     "lead_valid": np.frombuffer(_bytes(fields, "lead_valid"), np.bool_),
   }
 
@@ -162,7 +163,7 @@ def _found(dataset: str, data_dir: str) -> str:
 
 def _check_metadata(info, path) -> tuple[int, dict[str, tuple[str, ...]]]:
   metadata = dict(info.metadata or {})
-  for key, want in (("leads", list(schema.LEADS)), ("unit", schema.UNIT)):
+  for key, want in (("leads", list(LEADS)), ("unit", schema.UNIT)):
     if metadata.get(key) != want:
       raise UserError(
         f"{path}: {key} should be {want}, found {metadata.get(key)}; rebuild"
@@ -178,8 +179,8 @@ def _check_features(info, label_sets, path) -> int:
   num_samples = features["ecg"].shape[-1] if "ecg" in features else 0
   if features.to_json() != schema.features(num_samples, label_sets).to_json():
     raise UserError(
-      f"{path}: its records do not follow data_builders/schema.py; rebuild the"
-      " data set with this version of data_builders"
+      f"{path}: its records do not follow cgdmer_jax/data/schema.py;"
+      " rebuild the data set with this version of data_builders"
     )
   return num_samples
 

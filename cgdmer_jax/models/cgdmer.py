@@ -12,9 +12,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
-from cgdmer_jax import masking
+from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.reports import Vocabulary
-from cgdmer_jax.models import decoders, ecg_encoder, layers, report_encoder
+from cgdmer_jax.models import (
+  decoders,
+  ecg_encoder,
+  layers,
+  masking,
+  report_encoder,
+)
 
 
 @flax.struct.dataclass
@@ -90,7 +96,10 @@ class CGDMER(nn.Module):
       return nn.Dense(c.disentangle.width, dtype=self.compute.dtype)
 
     self.ecg_encoder = ecg_encoder.EcgEncoder(
-      num_leads=12, num_patches=self.num_patches, compute=self.compute, **c.ecg
+      num_leads=NUM_LEADS,
+      num_patches=self.num_patches,
+      compute=self.compute,
+      **c.ecg,
     )
     self.ecg_projection = project()
     self.shared_encoder = disentangle()
@@ -98,7 +107,7 @@ class CGDMER(nn.Module):
       self.ecg_specific_encoder = disentangle()
     if self.reconstruct:
       self.ecg_decoder = decoders.EcgDecoder(
-        num_leads=12,
+        num_leads=NUM_LEADS,
         num_patches=self.num_patches,
         patch_length=c.patch_length,
         compute=self.compute,

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from cgdmer_jax import masking
-from cgdmer_jax.models import layers
+from cgdmer_jax.models import layers, masking
 
 
 class EcgDecoder(nn.Module):

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cgdmer_jax.data import schema
+from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.errors import UserError
 from data_builders import (
   cinc,
@@ -18,7 +20,6 @@ from data_builders import (
   downloads,
   records,
   rejects,
-  schema,
   splits,
   tables,
   wfdb_io,
@@ -201,7 +202,7 @@ def read(path: pathlib.Path) -> codec.Recording:
     mv = matlab.read_field(file.read_bytes(), "ECG", "data")
   except (OSError, ValueError) as e:
     raise rejects.Unreadable(f"{file.name}: {e}") from e
-  num_leads = len(schema.LEADS)
+  num_leads = NUM_LEADS
   if len(mv) != num_leads:
     raise rejects.Unreadable(f"{file.name}: data of shape {mv.shape}")
   with np.errstate(over="ignore"):  # infinite: no sample

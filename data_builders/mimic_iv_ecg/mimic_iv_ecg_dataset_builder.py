@@ -14,14 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import (
-  codec,
-  downloads,
-  records,
-  rejects,
-  schema,
-  tables,
-)
+from cgdmer_jax.data import schema
+from data_builders import codec, downloads, records, rejects, tables
 from data_builders.mimic_iv_ecg import report_labels, reports
 
 _SECONDS = 10

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
 from data_builders import (
   codec,
@@ -31,7 +32,6 @@ from data_builders import (
   label_modes,
   records,
   rejects,
-  schema,
   scp,
   splits,
   tables,

@@ -11,6 +11,7 @@ import dataclasses
 
 import numpy as np
 
+from cgdmer_jax.data.leads import NUM_LEADS
 from data_builders import scp
 from data_builders.synthetic_ecg import (
   atrial,
@@ -177,7 +178,7 @@ def simulate(seed: int, index: int, sampling_rate: int = 100) -> Simulation:
   )  # fmt: skip
   lost = 6 + int(rng.integers(6)) if rng.random() < _LOST else None
   ecg = torso_lib.leads(signal + noise.draw(rng, sampling_rate))
-  lead_valid = np.ones(12, bool)
+  lead_valid = np.ones(NUM_LEADS, bool)
   if lost is not None:
     lead_valid[lost] = False
     ecg[lost] = 0

@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import records, schema, scp
+from cgdmer_jax.data import schema
+from data_builders import records, scp
 from data_builders.synthetic_ecg import rhythm, simulator
 
 # Each split counts its records from a number of its own, far from the others:

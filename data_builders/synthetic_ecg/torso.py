@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cgdmer_jax.data.leads import NUM_LEADS
+
 ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 
 # Rows: leads I, II, then V1..V6 against the central terminal. Columns x, y, z.
@@ -110,7 +112,7 @@ def leads(potentials: np.ndarray) -> np.ndarray:
   """
   v = np.rint(potentials).astype(np.int32)
   ra, la, ll = v[:3]
-  out = np.empty((12, v.shape[1]), np.int32)
+  out = np.empty((NUM_LEADS, v.shape[1]), np.int32)
   out[0] = la - ra
   out[1] = ll - ra
   out[2] = ll - la
@@ -127,7 +129,7 @@ _AUGMENTED = np.array(
 @functools.lru_cache(maxsize=8)
 def lead_matrix() -> np.ndarray:
   """(12, 9): leads as linear combinations of electrode potentials."""
-  m = np.zeros((12, 9))
+  m = np.zeros((NUM_LEADS, 9))
   m[0, [1, 0]] = m[1, [2, 0]] = m[2, [2, 1]] = 1, -1
   m[3:6, :3] = _AUGMENTED
   m[6:, 3:] = np.eye(6)

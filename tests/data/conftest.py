@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import schema
+from cgdmer_jax.data import schema
 
 LABEL_SETS = {
   "superclass": ("NORM", "MI", "STTC"),

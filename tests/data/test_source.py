@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from cgdmer_jax.data import schema
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from data_builders import schema
 
 
 def assert_same_record(record, want):
@@ -122,7 +122,7 @@ def test_refuses_records_of_another_schema(tiny, monkeypatch):
     )
 
   monkeypatch.setattr(schema, "features", with_age)
-  with pytest.raises(UserError, match="do not follow data_builders/schema.py"):
+  with pytest.raises(UserError, match="do not follow cgdmer_jax/data"):
     EcgSource("tiny_ecg", "train", tiny.data_dir)
 
 

@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import wfdb
 
-from data_builders import schema, scp
+from cgdmer_jax.data.leads import LEADS
+from data_builders import scp
 
 # Record id -> fold. Records of a patient (id // 2) share a fold.
 FOLDS = {i: 1 + (i // 2) % 10 for i in range(2, 62)}
@@ -61,7 +62,7 @@ def write_record(path, mv, rate):
     path.name,
     fs=rate,
     units=["mV"] * 12,
-    sig_name=[n.upper() for n in schema.LEADS],
+    sig_name=[n.upper() for n in LEADS],
     p_signal=mv,
     fmt=["16"] * 12,
     adc_gain=[1000.0] * 12,

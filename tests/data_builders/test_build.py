@@ -13,8 +13,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cgdmer_jax import paths
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, records, rejects, schema, scp, shards
+from data_builders import build, records, rejects, scp, shards
 
 ROOT = build.__file__.rsplit(os.sep, 2)[0]
 
@@ -108,7 +109,7 @@ def test_round_trip(built):
 
 def test_metadata_says_how_to_read_the_records(built):
   info = tfds.builder("ptb_xl/100hz", data_dir=built.parents[2]).info
-  assert info.metadata["leads"] == list(schema.LEADS)
+  assert info.metadata["leads"] == list(LEADS)
   assert info.metadata["unit"] == "uV"
   assert info.metadata["sampling_rate"] == 100
   assert info.metadata["label_sets"]["superclass"] == list(

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from data_builders import codec, rejects, schema
+from cgdmer_jax.data.leads import LEADS
+from data_builders import codec, rejects
 
 RATE = 500
 SPEC = codec.SignalSpec(RATE, 5000)
@@ -141,7 +142,7 @@ def test_many_short_gaps_invalidate_a_lead():
 
 def test_missing_lead_is_invalid_and_zero():
   present = np.ones(12, bool)
-  present[schema.LEADS.index("aVF")] = False
+  present[LEADS.index("aVF")] = False
   ecg, valid = codec.encode(make_recording(present=present), SPEC)
   np.testing.assert_array_equal(valid, present)
   assert not ecg[~present].any() and ecg[present].any(axis=1).all()

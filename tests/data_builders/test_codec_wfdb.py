@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import wfdb
 
-from data_builders import codec, rejects, schema, wfdb_io
+from cgdmer_jax.data.leads import LEADS
+from data_builders import codec, rejects, wfdb_io
 
-LEADS = list(schema.LEADS)
+LEADS = list(LEADS)
 MIMIC_ORDER = [
   "I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6",
 ]  # fmt: skip

@@ -10,8 +10,9 @@ import tensorflow_datasets as tfds
 import wfdb
 from cinc_corpora import PUBLISHED, every, read_built, read_rows
 
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, cinc, codec, rejects, schema, splits
+from data_builders import build, cinc, codec, rejects, splits
 from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
 from data_builders.cpsc2018 import matlab
 
@@ -153,7 +154,7 @@ def test_real_signals_equal_wfdb(built, source):
   config, info, members = built
   for record_id, example in every(members).items():
     record = wfdb.rdrecord(str(source / record_id))
-    assert record.sig_name == list(schema.LEADS)
+    assert record.sig_name == list(LEADS)
     uv = 1e3 * record.p_signal.T
     if config == "500hz":
       assert np.abs(example["ecg"] - uv[:, :5000]).max() <= 0.5 + 1e-9

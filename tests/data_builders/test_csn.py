@@ -10,8 +10,9 @@ import tensorflow_datasets as tfds
 import wfdb
 from cinc_corpora import PUBLISHED, every, read_built, read_rows
 
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, rejects, schema, splits
+from data_builders import build, rejects, splits
 from data_builders.csn import csn_dataset_builder as csn
 
 README = pathlib.Path(csn.__file__).with_name("README.md").read_text()
@@ -185,7 +186,7 @@ def test_real_signals_equal_wfdb(built, source):
   config, _, members = built
   for record_id, example in every(members).items():
     record = wfdb.rdrecord(str(source / record_id))
-    assert record.sig_name == list(schema.LEADS)
+    assert record.sig_name == list(LEADS)
     uv = 1e3 * record.p_signal.T
     if config == "100hz":
       uv = scipy.signal.resample_poly(uv, 1, 5, axis=1, padtype="line")

@@ -23,11 +23,12 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import strategies as st
 
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, codec, records, rejects, schema
+from data_builders import build, codec, records, rejects
 
 NAME = "r1"
-ROW = {name.lower(): i for i, name in enumerate(schema.LEADS)}
+ROW = {name.lower(): i for i, name in enumerate(LEADS)}
 OTHERS = ("vx", "vy", "vz", "resp", "EKG 12", "\u00fcber")
 MICROVOLTS = {
   "": 1e3, "mV": 1e3, "mv": 1e3, "V": 1e6, "uV": 1, "\u00b5V": 1, "\u03bcv": 1,
@@ -271,7 +272,7 @@ def correct_records(draw, formats):
   rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
   length = draw(st.integers(30, 120))
   case = draw(st.sampled_from([str, str.lower, str.upper]))
-  names = [case(n) for n in schema.LEADS]
+  names = [case(n) for n in LEADS]
   names = draw(st.permutations([*names, *OTHERS[: draw(st.integers(0, 6))]]))
   names = names[draw(st.sampled_from([0, 0, 0, 0, 1, 5, 7])) :]
   # One lead may be calibrated unlike the others.
@@ -604,7 +605,7 @@ def plain_record(**kwargs):
   rng = np.random.default_rng(0)
   columns = [
     Lead(name, "200", "mV", 0, True, rng.integers(-200, 200, 50))
-    for name in schema.LEADS
+    for name in LEADS
   ]
   fields = {"rate": 100, "format": "16", "offset": 0, "checksums": True}
   return Record(**fields, needed=50, leads=tuple(columns), **kwargs)

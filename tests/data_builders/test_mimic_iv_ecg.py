@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, rejects, schema, scp, tables
+from data_builders import build, rejects, scp, tables
 from data_builders.mimic_iv_ecg import mimic_iv_ecg_dataset_builder as mimic
 from data_builders.mimic_iv_ecg import report_labels, reports
 
@@ -59,7 +60,7 @@ def test_signals_are_found_by_study_and_lead(built):
   """Tables in other orders, aVF before aVL in the files, 5 uV steps."""
   found = _all(built)
   assert found.keys() == {study for _, study in corpus.studies()}
-  order = [corpus.LEADS.index(lead) for lead in schema.LEADS]
+  order = [corpus.LEADS.index(lead) for lead in LEADS]
   assert order != sorted(order)
   for study, example in found.items():
     uv = 5 * np.rint(200 * corpus.signal(study)).T[order]
@@ -136,9 +137,9 @@ def test_gaps_are_repaired_within_their_lead(source, tmp_path):
   corpus.write_record(folder / corpus.record_row(subject, study)["path"], mv)
   splits = _read(folder, tmp_path / "d", "500hz", max_rejected=0.0)
   example = _all(splits)[study]
-  ecg = dict(zip(schema.LEADS, example["ecg"].astype(float), strict=True))
-  valid = dict(zip(schema.LEADS, example["lead_valid"], strict=True))
-  assert [lead for lead in schema.LEADS if not valid[lead]] == ["V6"]
+  ecg = dict(zip(LEADS, example["ecg"].astype(float), strict=True))
+  valid = dict(zip(LEADS, example["lead_valid"], strict=True))
+  assert [lead for lead in LEADS if not valid[lead]] == ["V6"]
   assert not ecg["V6"].any()
   for i, lead in enumerate(corpus.LEADS):
     expected = 5 * np.rint(200 * corpus.signal(study)[:, i])

@@ -8,6 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 import wfdb
 
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
 from data_builders import build, codec, rejects, scp, wfdb_io
 from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
@@ -94,7 +95,7 @@ def test_signals_equal_wfdb(built):
     record = wfdb.rdrecord(str(source / row[column]))
     names = [n.upper() for n in record.sig_name]
     example = every[row["ecg_id"]]
-    for i, lead in enumerate(codec.schema.LEADS):
+    for i, lead in enumerate(LEADS):
       uv = 1e3 * record.p_signal[:, names.index(lead.upper())]
       assert np.abs(example["ecg"][i] - uv).max() <= 0.5 + 1e-9
     assert example["lead_valid"].all()

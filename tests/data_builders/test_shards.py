@@ -13,8 +13,9 @@ import pytest
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
+from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
-from data_builders import processes, records, rejects, schema, shards
+from data_builders import processes, records, rejects, shards
 from tests.data_builders import calls
 
 ROOT = shards.__file__.rsplit(os.sep, 2)[0]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import build, records, schema, scp, shards
+from cgdmer_jax.data.leads import LEADS
+from data_builders import build, records, scp, shards
 from data_builders.synthetic_ecg import simulator, synthetic_ecg_dataset_builder
 
 
@@ -20,7 +21,7 @@ def built(tmp_path_factory):
 
 def test_round_trip(built):
   builder = tfds.builder("synthetic_ecg/tiny", data_dir=str(built))
-  assert builder.info.metadata["leads"] == list(schema.LEADS)
+  assert builder.info.metadata["leads"] == list(LEADS)
   assert builder.info.metadata["sampling_rate"] == 100
   assert builder.info.metadata["label_sets"]["all"] == list(
     scp.LABEL_SETS["all"]

@@ -11,13 +11,18 @@ import numpy as np
 import scipy.stats
 from ml_collections import ConfigDict
 
-from cgdmer_jax import experiment, sharding
+from cgdmer_jax import sharding
+from cgdmer_jax import trained_model as experiment
+from cgdmer_jax.config import fields
 from cgdmer_jax.data import index as index_lib
+from cgdmer_jax.data import leads
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import encoders, features, prompts, results, tasks
+from cgdmer_jax.evaluators import prompts
+from cgdmer_jax.evaluators.encoders import features
+from cgdmer_jax.evaluators.encoders import parse as encoders
+from cgdmer_jax.evaluators.scores import results
+from cgdmer_jax.evaluators.tasks import adapters as tasks
 from cgdmer_jax.models import cgdmer
-from configs import common
-from data_builders import schema
 
 SHIFT = 1.2
 AUROC = scipy.stats.norm.cdf(SHIFT / np.sqrt(2))
@@ -43,9 +48,9 @@ class Source:
     self.fingerprint = f"{self.name} {split}"
     self.labels = (rng.random((n, len(NAMES))) < 0.3).astype(np.uint8)
     self.labels[:, -1] = 1
-    level = rng.normal(size=(n, len(schema.LEADS)))
+    level = rng.normal(size=(n, leads.NUM_LEADS))
     for j, lead in enumerate(LEADS.values()):
-      level[:, schema.LEADS.index(lead)] += SHIFT * self.labels[:, j]
+      level[:, leads.LEADS.index(lead)] += SHIFT * self.labels[:, j]
     self.ecg = np.rint(1000 * level).astype(np.int16)
 
   def __len__(self):
@@ -60,7 +65,7 @@ class Data(tasks.Data):
   """A data set of such records; reports are the records' numbers."""
 
   def __init__(self, seed=0, **options):
-    self.options = common.evaluation("planted", ()).unlock()
+    self.options = fields.evaluation("planted", ()).unlock()
     self.options.update(num_bootstrap=300, batch_size=BATCH_SIZE, **options)
     self.name = f"planted/{seed}"
     self.mesh = sharding.make_mesh((-1, 1, 1))
@@ -105,7 +110,7 @@ class Encoder:
     for i, text in enumerate(texts):
       for name, lead in LEADS.items():
         if text in sentences[name]:
-          rows[i, schema.LEADS.index(lead)] = 1
+          rows[i, leads.LEADS.index(lead)] = 1
     return cgdmer.Embedding(rows, None)
 
 

@@ -5,7 +5,8 @@ import pytest
 import scipy.stats
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import comparison, linear_probe
+from cgdmer_jax.evaluators.probes import linear as linear_probe
+from cgdmer_jax.evaluators.scores import comparison
 
 _NAMES = ("a", "b", "c")
 _SIZES = {"train": 600, "validation": 200, "test": 300}

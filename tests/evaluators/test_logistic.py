@@ -5,7 +5,7 @@ import pytest
 import sklearn.linear_model
 import sklearn.metrics
 
-from cgdmer_jax.evaluators import logistic
+from cgdmer_jax.evaluators.probes import logistic
 
 _STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
 

@@ -13,7 +13,7 @@ import pytest
 import rich.console
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import comparison, results, scoring, tables
+from cgdmer_jax.evaluators.scores import comparison, results, scoring, tables
 
 
 def _findings(noise, settings, seed=0, order=None, min_positives=10):

@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import comparison, scoring, statistics
+from cgdmer_jax.evaluators.scores import comparison, scoring, statistics
 
 
 def _test_set(rng, n=400, rates=(0.5, 0.2, 0.1)):

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from cgdmer_jax.evaluators import statistics
+from cgdmer_jax.evaluators.scores import statistics
 
 
 def _binormal(rng, n, auroc, prevalence=0.3):

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import (
+from cgdmer_jax.evaluators.encoders import foreign
+from cgdmer_jax.evaluators.scores import statistics
+from cgdmer_jax.evaluators.tasks import adapters as tasks
+from cgdmer_jax.evaluators.tasks import (
   disentanglement,
-  foreign,
   reconstruction,
   retrieval,
-  statistics,
-  tasks,
   transfer,
 )
 from cgdmer_jax.models import cgdmer
@@ -250,7 +251,7 @@ class Parts(planted.Encoder):
     rows = [int(text.split()[1]) for text in texts]
     level = rng.normal(size=(len(rows), 12))
     for j, lead in enumerate(planted.LEADS.values()):
-      at = tasks.schema.LEADS.index(lead)
+      at = LEADS.index(lead)
       level[:, at] += planted.SHIFT * source.labels[rows, j]
     return self._embed(level, 1, 0.0)
 
@@ -395,7 +396,7 @@ def test_few_leads_hide_the_others_and_are_kept_apart(data, tmp_path):
   store = planted.store(tmp_path)
   whole = store.ecg(data.test).shared
   few = store.ecg(data.test, ("I", "V2")).shared
-  given = [0, tasks.schema.LEADS.index("V2"), 12]
+  given = [0, LEADS.index("V2"), 12]
   np.testing.assert_array_equal(few[:, given], whole[:, given])
   assert not np.delete(few, given, axis=1).any()
   assert len(list(tmp_path.iterdir())) == 2

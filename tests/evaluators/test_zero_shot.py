@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from cgdmer_jax.config import presets
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import prompts, zero_shot
-from configs import common
+from cgdmer_jax.evaluators import prompts
+from cgdmer_jax.evaluators.tasks import zero_shot
 from configs import zero_shot as zero_shot_config
 from data_builders import build, scp
 from data_builders.cpsc2018 import cpsc2018_dataset_builder
@@ -98,7 +99,7 @@ def test_no_prompt_is_superfluous():
     assert json.loads(path.read_text()).keys() == set(names)
 
 
-@pytest.mark.parametrize("preset", list(common.DATASETS))
+@pytest.mark.parametrize("preset", list(presets.DATASETS))
 def test_presets_name_data_sets_that_can_be_built(preset, tmp_path):
   chosen = zero_shot_config.get_config(f"{preset},labels=x").evaluation
   assert chosen.label_sets == ("x",) and chosen.tasks == ("zero_shot",)

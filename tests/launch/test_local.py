@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cgdmer_jax import checkpoint
+from cgdmer_jax.train import checkpoint
 from data_builders import build
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -8,8 +8,9 @@ import sys
 import pytest
 import yaml
 
-from cgdmer_jax import train_step
-from configs import common, pretrain
+from cgdmer_jax.config import presets
+from cgdmer_jax.train import train_step
+from configs import pretrain
 from tests.launch.test_scripts import calls, record_calls
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def test_every_point_is_a_configuration_that_fits(name):
     found[point] = config.to_json()
   assert len(set(found.values())) == len(found) >= 3
   if name == "recipes":
-    assert {point[:-2] for point in found} == set(common.RECIPES)
+    assert {point[:-2] for point in found} == set(presets.RECIPES)
 
 
 # A configuration file whose points end well, badly, or have ended already.

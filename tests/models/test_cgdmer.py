@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgdmer_jax import masking, train_step
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.models import layers
+from cgdmer_jax.models import layers, masking
+from cgdmer_jax.train import train_step
 from tests import small
 
 CONFIG = small.config()

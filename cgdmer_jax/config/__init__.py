@@ -1,0 +1,1 @@
+"""Configurations: their fields, what presets share, and `config.json`."""

@@ -1,0 +1,1 @@
+"""What is evaluated: encoders, found by name, and their features."""

@@ -1,0 +1,294 @@
+"""Result files: one for each encoder, task, data set and label set.
+
+`<workdir>/results/<task>-<data>-<label set>/<encoder>-<key>.json` holds
+everything that was measured and what it was measured on. The key is a hash of
+what the result depends on: encoder, records, options. Scores of every test
+record and the resamples lie beside it in an `.npz`, so that results, from
+different checkpoints or even different machines, can be compared later by
+paired tests.
+
+The arrays are renamed into place before the JSON, which carries their checksum:
+a reader never sees half a result, nor the arrays of another run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import platform
+from importlib import metadata
+
+import numpy as np
+
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators.scores import scoring
+
+_FORMAT = 1  # raise it when the same inputs give other results
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+  """Which encoder it is.
+
+  Attributes:
+    name: row of tables; encoders that differ in their seed alone share it.
+    fingerprint: hash of all that its features depend on, besides the records.
+    seed: of its pretraining, or of its random weights; None where unknown.
+    checkpoint: where its weights come from; empty for random ones.
+    step: updates they have seen; None for random ones.
+  """
+
+  name: str
+  fingerprint: str
+  seed: int | None = None
+  checkpoint: str = ""
+  step: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What a task found out about an encoder.
+
+  Attributes:
+    encoder: which one.
+    task: such as "linear_probe".
+    dataset: name with configuration, such as "ptb_xl/100hz".
+    split: of the test records.
+    label_set: name, of a transfer also where it comes from; empty for a task
+      without labels.
+    label_mode: of the data set, see `data_builders/label_modes.py`.
+    key: see `make_key`.
+    options: of the evaluation, as JSON has them.
+    findings: of the task.
+  """
+
+  encoder: Identity
+  task: str
+  dataset: str
+  split: str
+  label_set: str
+  label_mode: str
+  key: str
+  options: dict
+  findings: scoring.Findings
+
+
+def make_key(*parts) -> str:
+  """Short hash of anything that JSON can hold."""
+  text = json.dumps([_FORMAT, *parts], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def find(
+  workdir: str | os.PathLike, task: str, dataset: str, label_set: str, key: str
+) -> pathlib.Path | None:
+  """The result of that key, whatever its encoder was called; None without."""
+  folder = path_of(workdir, task, dataset, label_set, "", key).parent
+  return next(iter(sorted(folder.glob(f"*-{key}.json"))), None)
+
+
+def path_of(
+  workdir: str | os.PathLike,
+  task: str,
+  dataset: str,
+  label_set: str,
+  encoder: str,
+  key: str,
+) -> pathlib.Path:
+  """Where a result lies, see the head of this file."""
+  topic = "-".join(filter(None, (task, dataset, label_set)))
+  topic = topic.replace("/", "_").replace(" ", "_")
+  folder = pathlib.Path(workdir) / "results" / topic
+  return folder / f"{encoder.replace('/', '_')}-{key}.json"
+
+
+def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:
+  """Writes the result and its arrays, each atomically.
+
+  Args:
+    workdir: `results/` is made inside it.
+    result: what to write; an earlier one of the same key is replaced.
+
+  Returns:
+    Path of the JSON file.
+
+  Raises:
+    ValueError: a number is not finite (undefined values must be None).
+  """
+  path = path_of(
+    workdir,
+    result.task,
+    result.dataset,
+    result.label_set,
+    result.encoder.name,
+    result.key,
+  )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  buffer = io.BytesIO()
+  np.savez_compressed(buffer, **_arrays(result.findings))
+  content = buffer.getvalue()
+  document = to_dict(result)
+  document["arrays"] = {
+    "file": path.with_suffix(".npz").name,
+    "sha256": hashlib.sha256(content).hexdigest(),
+  }
+  text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+  write_atomically(path.with_suffix(".npz"), content)
+  write_atomically(path, text.encode())
+  return path
+
+
+def to_dict(result: Result) -> dict:
+  """The result as it goes into JSON, arrays left out."""
+  findings = result.findings
+  fields = {f: getattr(result, f) for f in _PLAIN}
+  return fields | {
+    "encoder": dataclasses.asdict(result.encoder),
+    "num_records": len(findings.test.record_ids),
+    "num_without_subject": int((findings.test.subjects == "").sum()),
+    "intervals": "95 %, percentile bootstrap over subjects",
+    "settings": [_without_arrays(o) for o in findings.outcomes],
+    "measures": [_without_arrays(m) for m in findings.measures],
+    "details": findings.details,
+    "versions": versions(),
+  }
+
+
+_PLAIN = ("task", "dataset", "split", "label_set", "label_mode", "key")
+_PLAIN += ("options",)
+
+
+def _without_arrays(item: scoring.Outcome | scoring.Measure) -> dict:
+  fields = {
+    f.name: getattr(item, f.name)
+    for f in dataclasses.fields(item)
+    if f.name not in ("scores", "samples")
+  }
+  return {
+    k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v
+    for k, v in fields.items()
+  }
+
+
+def _arrays(findings: scoring.Findings) -> dict[str, np.ndarray]:
+  test = findings.test
+  arrays = {
+    "record_ids": test.record_ids,
+    "subjects": test.subjects,
+    "labels": test.labels,
+    "label_names": np.array(test.label_names, str),
+  }
+  for i, outcome in enumerate(findings.outcomes):
+    arrays[f"scores/{i}"] = outcome.scores
+    arrays[f"samples/{i}"] = outcome.samples
+  for i, measure in enumerate(findings.measures):
+    arrays[f"measure/{i}"] = measure.samples
+  return arrays
+
+
+def versions() -> dict[str, str]:
+  """Versions of what the numbers depend on; a missing package is left out."""
+  found = {"python": platform.python_version()}
+  for name in ("cgdmer-jax", "jax", "numpy", "scipy"):
+    try:
+      found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+      continue
+  return found
+
+
+def write_atomically(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file so that its name never stands for half of it."""
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    with temporary.open("wb") as f:
+      f.write(content)
+      f.flush()
+      os.fsync(f.fileno())
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike) -> Result:
+  """The result in a file.
+
+  Raises:
+    UserError: the file cannot be read or is no result, or its arrays are
+      missing or of another run.
+  """
+  path = pathlib.Path(path)
+  try:
+    document = json.loads(path.read_text(encoding="utf-8"))
+  except OSError as e:
+    raise UserError(f"cannot read the result {path}: {e.strerror or e}") from e
+  except ValueError as e:
+    raise UserError(f"result {path} is not valid JSON: {e}") from e
+  if not isinstance(document, dict) or "arrays" not in document:
+    raise UserError(f"{path} is not a result file of an evaluation")
+  arrays_path = path.with_name(document["arrays"]["file"])
+  try:
+    content = arrays_path.read_bytes()
+  except OSError as e:
+    raise UserError(
+      f"cannot read the scores {arrays_path}: {e.strerror or e}; keep them"
+      " beside the result"
+    ) from e
+  if hashlib.sha256(content).hexdigest() != document["arrays"]["sha256"]:
+    raise UserError(f"{arrays_path} does not belong to {path}; evaluate again")
+  with np.load(io.BytesIO(content), allow_pickle=False) as data:
+    arrays = dict(data)
+  test = scoring.TestSet(
+    record_ids=arrays["record_ids"],
+    subjects=arrays["subjects"],
+    labels=arrays["labels"],
+    label_names=tuple(arrays["label_names"].tolist()),
+  )
+  findings = scoring.Findings(
+    test,
+    tuple(
+      _outcome(row, arrays[f"scores/{i}"], arrays[f"samples/{i}"])
+      for i, row in enumerate(document["settings"])
+    ),
+    tuple(
+      scoring.Measure(
+        **row | {"estimate": scoring.Estimate(**row["estimate"])},
+        samples=arrays[f"measure/{i}"],
+      )
+      for i, row in enumerate(document["measures"])
+    ),
+    document["details"],
+  )
+  return Result(
+    encoder=Identity(**document["encoder"]),
+    findings=findings,
+    **{name: document[name] for name in _PLAIN},
+  )
+
+
+def _outcome(row: dict, scores, samples) -> scoring.Outcome:
+  """The other way round of `_without_arrays`."""
+
+  def estimate(fields):
+    return None if fields is None else scoring.Estimate(**fields)
+
+  evaluation = row["evaluation"]
+  for fields in (evaluation, *evaluation["labels"]):
+    for name in ("auroc", "auprc", "macro_auroc", "macro_auprc"):
+      if name in fields:
+        fields[name] = estimate(fields[name])
+  labels = tuple(scoring.LabelScore(**r) for r in evaluation["labels"])
+  return scoring.Outcome(
+    **row
+    | {
+      "evaluation": scoring.Evaluation(**evaluation | {"labels": labels}),
+      "strengths": tuple(row["strengths"]),
+      "strength_grid": tuple(row["strength_grid"]),
+    },
+    scores=scores,
+    samples=samples,
+  )

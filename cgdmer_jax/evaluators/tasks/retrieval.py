@@ -1,0 +1,167 @@
+"""Retrieval: does a recording find its report, and a report its recording?
+
+The candidates are all distinct reports, and all recordings, of the test
+records. Records with the same report text are indistinguishable to anybody, so
+each of their recordings is a hit for that text. Records without a report take
+no part.
+
+The rank of a query is that of its best hit among the candidates, from 1; a
+candidate that is no hit and scores the same counts as half before it. A text is
+one query, however many records have it: it weighs as the share of its records
+that a resample has drawn.
+
+Chance is what the best constant order of the candidates gets, which knows how
+frequent each text is in test and nothing of the query. Random order gets less.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.tasks import zero_shot
+
+_RECALLS = (1, 5, 10)
+_CHUNK = 1024  # queries compared at once
+
+
+def ranks(
+  queries: np.ndarray, candidates: np.ndarray, hits: np.ndarray
+) -> np.ndarray:
+  """Rank of the best hit of each query.
+
+  Args:
+    queries: (Q, D) unit vectors.
+    candidates: (C, D) unit vectors.
+    hits: (Q,) and (C,) group numbers: a candidate is a hit of the queries of
+      its own group. Every query has one.
+
+  Returns:
+    (Q,) float64, from 1.
+  """
+  of_query, of_candidate = hits
+  found = []
+  for start in range(0, len(queries), _CHUNK):
+    chunk = slice(start, start + _CHUNK)
+    similarity = queries[chunk] @ candidates.T
+    is_hit = of_query[chunk, None] == of_candidate[None]
+    best = np.where(is_hit, similarity, -np.inf).max(axis=1, keepdims=True)
+    above = (similarity > best).sum(axis=1)
+    tied = ((similarity == best) & ~is_hit).sum(axis=1)
+    found.append(1 + above + 0.5 * tied)
+  return np.concatenate(found)
+
+
+def retrieval(
+  ecg: np.ndarray,
+  reports: np.ndarray,
+  report_ids: np.ndarray,
+  has_text: np.ndarray,
+  subjects: np.ndarray,
+  record_ids: np.ndarray,
+  *,
+  num_bootstrap: int = 1000,
+  seed: int = 0,
+) -> scoring.Findings:
+  """Recall and median rank, from recordings to reports and back.
+
+  Args:
+    ecg: (N, D) shared embeddings of the test records.
+    reports: (R, D) shared embeddings of the distinct reports.
+    report_ids: (N,) report of each record.
+    has_text: (R,) whether a report says anything.
+    subjects: (N,) subject ids, drawn for the intervals; the candidates stay.
+    record_ids: (N,) ids.
+    num_bootstrap: resamples of subjects.
+    seed: of the draws.
+
+  Returns:
+    Measures recall@1, @5, @10 and median rank in both directions: means over
+    records, and over texts.
+
+  Raises:
+    UserError: fewer than two distinct reports.
+  """
+  rows = has_text[report_ids]
+  texts = np.flatnonzero(np.isin(np.arange(len(reports)), report_ids[rows]))
+  if len(texts) < 2:
+    raise UserError(
+      f"retrieval needs records with different reports; there are {len(texts)}"
+      " distinct texts in test"
+    )
+  ecg = zero_shot.normalise(ecg[rows])
+  reports = zero_shot.normalise(reports[texts])
+  group = np.searchsorted(texts, report_ids[rows])
+  test = scoring.TestSet(
+    np.asarray(record_ids).astype(str)[rows],
+    np.asarray(subjects).astype(str)[rows],
+    np.zeros((rows.sum(), 0), np.uint8),
+    (),
+  )
+  weights = statistics.subject_weights(test.subjects, num_bootstrap, seed)
+  copies = np.bincount(group)
+  number = np.arange(len(texts))
+  # Place of each text, and of its first recording, in the best constant order.
+  place = np.empty(len(texts))
+  place[np.argsort(-copies, kind="stable")] = 1 + number
+  measures = []
+  for setting, found, constant, candidates, share in (
+    (
+      "ecg_to_report",
+      ranks(ecg, reports, (group, number)),
+      place[group],
+      len(texts),
+      np.ones(len(group)),
+    ),
+    (
+      "report_to_ecg",
+      ranks(reports, ecg, (number, group))[group],
+      place[group],
+      len(group),
+      1 / copies[group],
+    ),
+  ):
+    for k in _RECALLS:
+      measures.append(
+        scoring.mean_measure(
+          setting,
+          f"recall@{k}",
+          "higher",
+          share * (found <= k),
+          weights,
+          share,
+          chance=float(np.average(constant <= k, weights=share)),
+        )
+      )
+    samples = _weighted_median(found, share[:, None] * weights)
+    value, by_chance = (
+      float(_weighted_median(x, share[:, None])[0]) for x in (found, constant)
+    )
+    measures.append(
+      scoring.Measure(
+        setting,
+        "median rank",
+        "lower",
+        scoring.estimate(value, samples),
+        samples,
+        chance=by_chance,
+        unit=f"of {candidates}",
+      )
+    )
+  details = {
+    "retrieval": {
+      "num_records": len(group),
+      "num_reports": len(texts),
+      "num_without_report": int((~rows).sum()),
+    }
+  }
+  return scoring.Findings(test, measures=tuple(measures), details=details)
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """Median (R,) of values (N,) under weights (N, R)."""
+  order = np.argsort(values, kind="stable")
+  below = np.cumsum(weights[order], axis=0)
+  at = (below >= below[-1] / 2).argmax(axis=0)
+  return values[order][at].astype(np.float32)

@@ -1,0 +1,1 @@
+"""Training: objective, optimizer, compiled step, what it saves and logs."""

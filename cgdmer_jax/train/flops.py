@@ -1,0 +1,127 @@
+"""Floating-point operations of a program, and what devices can do.
+
+XLA's own `cost_analysis` counts the body of a scan once, however often it runs.
+Here the traced program is walked instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.extend
+from ml_collections import ConfigDict
+
+from cgdmer_jax.models import cgdmer, layers
+from cgdmer_jax.train import objective, optim, train_step
+
+# Dense 16-bit products with float32 sums, per second and JAX device, by what
+# `device_kind` contains; of the makers' data sheets.
+_PEAK = {
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5p": 459e12,
+  "TPU v6 lite": 918e12,
+  "A100": 312e12,
+  "H100": 989e12,
+  "H200": 989e12,
+}
+
+
+def peak(device: jax.Device) -> float | None:
+  """Operations per second of a device, in bfloat16; None if unknown."""
+  kind = device.device_kind
+  found = [value for name, value in _PEAK.items() if name in kind]
+  return found[0] if found else None
+
+
+def count(function: Callable, *arguments) -> int:
+  """Operations of the matrix products and convolutions of `function`.
+
+  A multiplication and an addition are two. Everything else, such as norms and
+  softmax, is left out, as is usual for utilisation (Chowdhery et al. 2022,
+  PaLM, appendix B).
+
+  Args:
+    function: to be traced.
+    *arguments: arrays, or `jax.ShapeDtypeStruct`.
+
+  Raises:
+    NotImplementedError: a product inside a loop whose length is not known.
+  """
+  return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def of_step(
+  model: cgdmer.CGDMER, config: ConfigDict, params, batch: objective.Batch
+) -> int:
+  """Operations that one training step needs, forward and backward.
+
+  Those of the model: what a configuration recomputes to save memory is not
+  counted, nor what the optimizer does.
+
+  Args:
+    model: the modules.
+    config: of the training.
+    params: shapes are enough.
+    batch: the global batch; shapes are enough.
+  """
+  plain = config.copy_and_resolve_references()
+  with plain.unlocked():
+    plain.train.microbatches = 1
+    plain.loss.ring = False
+  compute = layers.Compute(**{**config.compute, "remat": "none"})
+  model = model.clone(compute=compute)
+  trained, frozen = optim.split(params, model.num_frozen)
+
+  def gradient(trained, frozen, batch):
+    def loss_fn(trained):
+      params = optim.merge(trained, frozen)
+      key = train_step.step_key(config.seed, 0)
+      return objective.loss_terms(model, plain, params, batch, key)["loss"]
+
+    return jax.grad(loss_fn)(trained)
+
+  return count(gradient, trained, frozen, dict(batch))
+
+
+def _count(jaxpr) -> int:
+  """Operations of a jaxpr, each as often as it runs."""
+  total = 0
+  for equation in jaxpr.eqns:
+    name = equation.primitive.name
+    if name == "dot_general":
+      total += _product(equation)
+    elif name == "conv_general_dilated":
+      total += _convolution(equation)
+    elif name == "scan":
+      body = equation.params["jaxpr"].jaxpr
+      total += equation.params["length"] * _count(body)
+    elif name == "cond":
+      branches = equation.params["branches"]
+      total += max(_count(branch.jaxpr) for branch in branches)
+    else:
+      bodies = jax.extend.core.jaxprs_in_params(equation.params)
+      inner = sum(map(_count, bodies))
+      if name == "while" and inner:
+        raise NotImplementedError("products in a loop of unknown length")
+      total += inner
+  return total
+
+
+def _product(equation) -> int:
+  """2 x batch x rows x columns x contracted."""
+  (contracted, _), _ = equation.params["dimension_numbers"]
+  left = equation.invars[0].aval.shape
+  out = equation.outvars[0].aval.shape
+  return 2 * math.prod(out) * math.prod(left[i] for i in contracted)
+
+
+def _convolution(equation) -> int:
+  """2 x outputs x window x channels, without the zeros of dilated inputs."""
+  numbers = equation.params["dimension_numbers"]
+  kernel = equation.invars[1].aval.shape
+  window = math.prod(kernel[i] for i in numbers.rhs_spec[1:])
+  out = math.prod(equation.outvars[0].aval.shape)
+  return 2 * out * window // math.prod(equation.params["lhs_dilation"])

@@ -1,0 +1,358 @@
+"""The report tower of a run: its pretrained weights and its frozen layers.
+
+What frozen layers make of a report never changes, so it is computed once for
+each distinct report, kept on disk beside the data set, and read from there, or
+from the memory of the devices if it fits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from cgdmer_jax import distributed
+from cgdmer_jax.data import cache, report_table, reports
+from cgdmer_jax.data.index import RecordIndex
+from cgdmer_jax.data.report_table import ReportTable
+from cgdmer_jax.data.source import EcgSource
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.models import cgdmer, hf_bert
+from cgdmer_jax.train import checkpoint, optim, train_step
+
+_LONGEST = 512  # tokens kept of reports whose statements are drawn
+_BATCH_TOKENS = 8192  # that a device reads at a time to fill the cache
+
+
+def is_pretrained(config: ConfigDict) -> bool:
+  """Whether the run begins with the weights of `report.checkpoint`."""
+  return bool(config.report.checkpoint) and train_step.reads_reports(config)
+
+
+def resolve(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+  """The configuration with the architecture of `report.checkpoint`.
+
+  A run that is resumed has it in its own `config.json`, and needs the
+  checkpoint no more.
+
+  Args:
+    config: the whole configuration.
+    workdir: of the run.
+
+  Raises:
+    UserError: see `hf_bert.resolve` and `hf_bert.load_config`; or layers are
+      to be frozen that nobody has trained.
+  """
+  train = config.report.train
+  if not is_pretrained(config):
+    if train != "full" and train_step.reads_reports(config):
+      raise UserError(
+        f"report.train={train!r} would freeze random weights; give "
+        "report.checkpoint, or report.train='full'"
+      )
+    return config
+  config = config.copy_and_resolve_references()
+  name = config.report.checkpoint
+  sizes = None
+  if checkpoint.steps(workdir):
+    saved = json.loads((workdir / "config.json").read_text())
+    if saved.get("report", {}).get("checkpoint") == name:
+      sizes = saved["model"]["report"]
+  if sizes is None:
+    bert = hf_bert.load_config(
+      hf_bert.resolve(name), max_length=config.report.max_length
+    )
+    sizes = dataclasses.asdict(bert)
+  with config.unlocked():
+    config.model.report.update(sizes)
+  return config
+
+
+def load_tokenizer(config: ConfigDict):
+  """The tokenizer of `report.checkpoint`.
+
+  Raises:
+    UserError: there is none, or it does not belong to the weights.
+  """
+  tokenizer = reports.load_tokenizer(hf_bert.resolve(config.report.checkpoint))
+  sizes = hf_bert.BertConfig(**config.model.report)
+  hf_bert.check_tokenizer(tokenizer, sizes)
+  return tokenizer
+
+
+def import_weights(state, config: ConfigDict):
+  """`state` with the report encoder of `report.checkpoint`.
+
+  Raises:
+    UserError: see `hf_bert.load_params`.
+  """
+  directory = hf_bert.resolve(config.report.checkpoint)
+  sizes = hf_bert.BertConfig(**config.model.report)
+  weights = hf_bert.load_params(directory, sizes)
+  old = state.params["report_encoder"]
+  new = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), weights, old)
+  logging.info("report encoder: %s", directory)
+  return state.replace(params={**state.params, "report_encoder": new})
+
+
+@dataclasses.dataclass(frozen=True)
+class Reports:
+  """Gives the batches of a split what they need of their reports.
+
+  Attributes:
+    table: the distinct reports.
+    lengths: what batches may be padded to, ascending.
+    states: (T, width), outputs of the frozen layers for all tokens of all
+      reports, one after the other; None if they are on the devices, or unknown.
+    resident: what is on the devices already, to be added to each batch.
+  """
+
+  table: ReportTable
+  lengths: Sequence[int]
+  states: np.ndarray | None = None
+  resident: Mapping[str, jax.Array] = dataclasses.field(default_factory=dict)
+
+  def rows(
+    self, rows: np.ndarray, every_row: np.ndarray | None = None
+  ) -> dict[str, np.ndarray]:
+    """Host arrays for a part of a batch; see `ReportTable.gather`.
+
+    Also `states` (b, S, width), zero in padding, or `state_start` (b,), where
+    the resident states of each report begin.
+
+    Args:
+      rows: the report of each record.
+      every_row: the reports of the whole batch, over all processes, which
+        decide the length; None: the greatest length.
+    """
+    length = self.lengths[-1]
+    if every_row is not None:
+      longest = self.table.length[every_row].max()
+      length = next(n for n in self.lengths if n >= longest)
+    batch = self.table.gather(rows, length)
+    starts = self.table.row_starts[rows]
+    if self.resident:
+      batch["state_start"] = starts.astype(np.int32)
+    elif self.states is not None:
+      shape = (len(rows), length, self.states.shape[1])
+      batch["states"] = np.zeros(shape, self.states.dtype)
+      counts = self.table.length[rows]
+      for out, start, count in zip(
+        batch["states"], starts, counts, strict=True
+      ):
+        out[:count] = self.states[start : start + count]
+    return batch
+
+
+def read_reports(
+  config: ConfigDict,
+  model: cgdmer.CGDMER,
+  params: Any,
+  source: EcgSource,
+  index: RecordIndex,
+  tokenizer: Any,
+  mesh: jax.sharding.Mesh,
+) -> Reports:
+  """Tokenises the reports of a split, and runs the frozen layers on them.
+
+  Both are read from their caches if nothing that they depend on has changed.
+
+  Args:
+    config: the whole configuration.
+    model: the modules.
+    params: their parameters.
+    source: the split.
+    index: its index.
+    tokenizer: of the reports.
+    mesh: of the training.
+  """
+  settings = config.report
+  whole = tuple(config.data.statements) == (0,)
+  table = report_table.load(
+    source,
+    index,
+    tokenizer,
+    max_length=settings.max_length if whole else _LONGEST,
+    normalise=settings.normalise,
+  )
+  lengths = (table.tokens.shape[1],)
+  if whole:
+    lengths = table.static_lengths(config.train.batch_size)
+  facts = report_table.describe(table, model.vocabulary, settings.max_length)
+  logging.info("%s split: %s", source.split, facts)
+  padded = [min(n, settings.max_length) for n in lengths]
+  logging.info("batches have room for %s tokens", _listed(padded))
+  if model.num_frozen is None or not model.use_report:
+    return Reports(table, lengths)
+  if not whole:
+    logging.info(
+      "the frozen layers of the report encoder run in every step: "
+      "data.statements=%s draws other words each time; (0,) reads whole "
+      "reports, for which they would run once",
+      tuple(config.data.statements),
+    )
+    return Reports(table, lengths)
+  states = frozen_states(model, params, table, source)
+  on_device = place(states, mesh, settings.device_cache_mib)
+  if on_device is None:
+    return Reports(table, lengths, states)
+  return Reports(table, lengths, resident={"state_table": on_device})
+
+
+def _listed(numbers: Sequence[int]) -> str:
+  return " or ".join(map(str, numbers))
+
+
+def frozen_states(
+  model: cgdmer.CGDMER, params: Any, table: ReportTable, source: EcgSource
+) -> np.ndarray:
+  """Outputs of the frozen layers for every token of every distinct report.
+
+  Args:
+    model: with frozen layers.
+    params: of the whole model.
+    table: the reports.
+    source: the split, beside which the outputs are kept.
+
+  Returns:
+    (T, width), memory-mapped, in the type that the model computes in; the rows
+    of report r begin at `table.row_starts[r]`.
+
+  Raises:
+    UserError: they cannot be kept.
+  """
+  _, params = optim.split(
+    {"report_encoder": params["report_encoder"]}, model.num_frozen
+  )
+  params = _on_host(params)
+  digest = hashlib.sha256(f"{table.key},{model.compute.dtype}".encode())
+  for path, x in jax.tree_util.tree_leaves_with_path(params):
+    digest.update(jax.tree_util.keystr(path).encode())
+    digest.update(np.ascontiguousarray(x).tobytes())
+  suffix = f".states-{digest.hexdigest()[:16]}.npy"
+  with distributed.first_process_first(suffix):
+    states = _load(source, suffix, model.compute.dtype)
+    if states is None:
+      _fill(model, params, table, source, suffix)
+      states = _load(source, suffix, model.compute.dtype)
+  return states
+
+
+def _on_host(params: Any) -> Any:
+  """Whole arrays, though each process may hold parts of them only."""
+  if jax.process_count() > 1:
+    return multihost_utils.process_allgather(params, tiled=True)
+  return jax.device_get(params)
+
+
+def _load(source, suffix, dtype) -> np.ndarray | None:
+  for path in cache.paths(source, suffix):
+    if path.exists():
+      return np.load(path, mmap_mode="r").view(jnp.dtype(dtype))
+  return None
+
+
+def _fill(model, params, table, source, suffix) -> None:
+  """Computes the outputs into a file; a reader sees the whole file or none."""
+  shape = (int(table.length.sum()), model.config.report.width)
+  size = np.prod(shape) * jnp.dtype(model.compute.dtype).itemsize / 2**30
+  logging.info(
+    "running the frozen layers of the report encoder once on %d reports",
+    len(table),
+  )
+  failed = []
+  for path in cache.paths(source, suffix):
+    try:
+      with cache.replacing(path) as temporary:
+        _compute(model, params, table, temporary, shape)
+      logging.info("kept their outputs in %s (%.3g GiB)", path, size)
+      return
+    except OSError as e:
+      failed.append(f"{path.parent} ({e.strerror or e})")
+  raise UserError(
+    f"cannot keep the {size:.3g} GiB that the frozen layers give in "
+    f"{' or '.join(failed)}; make room, or point XDG_CACHE_HOME elsewhere"
+  )
+
+
+def _compute(model, params, table, path: epath.Path, shape) -> None:
+  dtype = jnp.dtype(model.compute.dtype)
+  # NumPy's file format has no bfloat16.
+  stored = np.uint16 if dtype == jnp.bfloat16 else dtype
+  out = np.lib.format.open_memmap(path, "w+", stored, shape)
+  devices = jax.local_devices()
+  mesh = jax.make_mesh(
+    (len(devices),), ("data",), (AxisType.Auto,), devices=devices
+  )
+  rows_of = NamedSharding(mesh, PartitionSpec("data"))
+  params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+  encoder = hf_bert.BertConfig(**model.report_sizes).build(model.compute)
+
+  @jax.jit
+  def run(params, tokens):
+    valid = tokens != model.vocabulary.pad_id
+    variables = {"params": params["report_encoder"]}
+    return encoder.apply(
+      variables, tokens, valid, model.num_frozen, method="lower"
+    )
+
+  # Four lengths, so four compilations, and little padding.
+  quarters = np.array_split(np.argsort(table.length, kind="stable"), 4)
+  began, done = time.monotonic(), 0
+  for quarter in filter(len, quarters):
+    longest = reports.padded_length(table.length[quarter].max())
+    longest = min(longest, table.tokens.shape[1])
+    count = max(1, _BATCH_TOKENS // longest) * len(devices)
+    # Shorter than that, but the same on every device.
+    count = min(count, -(-len(quarter) // len(devices)) * len(devices))
+    for first in range(0, len(quarter), count):
+      rows = quarter[first : first + count]
+      full = np.resize(rows, count)  # the last batch repeats its reports
+      tokens = jax.device_put(table.tokens[full, :longest], rows_of)
+      states = np.asarray(run(params, tokens)).view(stored)
+      for row, state in zip(rows, states, strict=False):
+        start, length = table.row_starts[row], table.length[row]
+        out[start : start + length] = state[:length]
+      done += len(rows)
+      logging.log_every_n_seconds(
+        logging.INFO, "%d reports, %.0f s", 30, done, time.monotonic() - began
+      )
+  out.flush()
+
+
+def place(
+  states: np.ndarray, mesh: jax.sharding.Mesh, limit_mib: int
+) -> jax.Array | None:
+  """The states cut over all devices by rows; None if they are too large.
+
+  A batch then costs one sum over the devices, of its own states: each device
+  contributes those that it has.
+  """
+  each = -(-len(states) // mesh.size)
+  size = each * states.shape[1] * states.dtype.itemsize / 2**20
+  if size > limit_mib:
+    logging.info("%.0f MiB a device: frozen states stay on disk", size)
+    return None
+  logging.info("frozen states on the devices: %.3g MiB each", size)
+  shape = (each * mesh.size, states.shape[1])
+
+  def part(index):
+    rows = states[index[0]]
+    missing = len(range(*index[0].indices(shape[0]))) - len(rows)
+    return np.pad(rows, ((0, missing), (0, 0)))
+
+  sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+  return jax.make_array_from_callback(shape, sharding, part)

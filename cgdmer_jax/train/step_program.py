@@ -1,0 +1,103 @@
+"""The training step, compiled ahead of time, and the memory that it needs."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+from absl import logging
+
+from cgdmer_jax.train.objective import Batch
+from cgdmer_jax.train.train_step import StepFn, TrainState
+
+_MIB = 2**20
+
+
+class StepProgram:
+  """A step that is compiled once for each shape of a batch.
+
+  Reports come in a few lengths. What the program takes of each device's memory
+  is logged when it is compiled, before it runs: a run that does not fit says so
+  at its start.
+  """
+
+  def __init__(
+    self,
+    step_fn: StepFn,
+    abstract_state: TrainState,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      step_fn: `train_step.make_train_step`'s; the state is donated.
+      abstract_state: shapes and shardings of the state.
+    """
+    shardings = jax.tree.map(lambda x: x.sharding, abstract_state)
+    self._abstract_state = abstract_state
+    self._step = jax.jit(
+      step_fn, donate_argnums=0, out_shardings=(shardings, None)
+    )
+    self._programs = {}
+
+  def compile(self, batch: Batch) -> jax.stages.Compiled:
+    """The program for batches of this shape.
+
+    Args:
+      batch: arrays, or `jax.ShapeDtypeStruct` with shardings.
+    """
+    key = tuple((name, x.shape) for name, x in sorted(batch.items()))
+    if key not in self._programs:
+      start = time.perf_counter()
+      batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+        dict(batch),
+      )
+      program = self._step.lower(self._abstract_state, batch).compile()
+      seconds = time.perf_counter() - start
+      logging.info(
+        "compiled the step in %.0f s (%s): %s",
+        seconds,
+        ", ".join(f"{name} {batch[name].shape}" for name in ("ecg", "tokens")),
+        describe_memory(self._abstract_state, batch, program),
+      )
+      self._programs[key] = program
+    return self._programs[key]
+
+  def __call__(self, state: TrainState, batch: Batch):
+    """One step: the next state, and metrics."""
+    return self.compile(batch)(state, batch)
+
+
+def memory(
+  abstract_state: TrainState, batch: Batch, program: jax.stages.Compiled
+) -> dict[str, int]:
+  """Bytes that a step takes on each device, by what they are for."""
+  parts = {
+    "parameters": _local_bytes(abstract_state.params),
+    "optimizer": _local_bytes(abstract_state.opt_state),
+    "batch": _local_bytes(batch),
+  }
+  analysis = program.memory_analysis()
+  if analysis is not None:  # some backends know nothing
+    parts["activations"] = analysis.temp_size_in_bytes
+  return parts
+
+
+def describe_memory(
+  abstract_state: TrainState, batch: Batch, program: jax.stages.Compiled
+) -> str:
+  """One line of text; see `memory`."""
+  parts = memory(abstract_state, batch, program)
+  text = ", ".join(f"{k} {v / _MIB:.1f} MiB" for k, v in parts.items())
+  return f"on each device {text}; {sum(parts.values()) / _MIB:.1f} MiB"
+
+
+def _local_bytes(tree) -> int:
+  """Bytes of each device's part of an abstract tree with shardings."""
+
+  def of_leaf(x):
+    shape = x.sharding.shard_shape(x.shape)
+    return jax.ShapeDtypeStruct(shape, x.dtype)
+
+  local = jax.tree.map(of_leaf, tree)
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(local))

@@ -1,1 +1,0 @@
-"""Configurations: one file per task, `get_config(arg)` in each."""

@@ -1,0 +1,1 @@
+"""Benchmarks: each a command, none a test."""

@@ -1,0 +1,85 @@
+"""Counted operations: by hand, and against XLA's own count."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cgdmer_jax.config import fields
+from cgdmer_jax.train import flops, objective, train_step
+from tests import small
+
+
+def test_products_by_hand():
+  a, b = jnp.zeros((5, 3, 7)), jnp.zeros((5, 7, 11))
+  assert flops.count(jnp.matmul, a, b) == 2 * 5 * 3 * 7 * 11
+  forward_and_backward = jax.grad(lambda a, b: (a @ b).sum() ** 2, (0, 1))
+  assert flops.count(forward_and_backward, a, b) == 3 * 2 * 5 * 3 * 7 * 11
+
+
+def test_a_scanned_product_counts_as_often_as_it_runs():
+  def run(x):
+    return jax.lax.scan(lambda x, _: (x @ x, None), x, length=9)[0]
+
+  assert flops.count(jax.jit(run), jnp.zeros((4, 4))) == 9 * 2 * 4**3
+
+
+def test_convolutions_by_hand():
+  def run(x, kernel):
+    return jax.lax.conv_general_dilated(
+      x, kernel, (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
+    )
+
+  x, kernel = jnp.zeros((6, 21, 4)), jnp.zeros((3, 4, 8))
+  assert flops.count(run, x, kernel) == 2 * 6 * 10 * 8 * 3 * 4
+
+
+def test_loops_of_unknown_length_are_refused():
+  def run(x):
+    return jax.lax.while_loop(lambda x: x.sum() < 1, lambda x: x @ x, x)
+
+  with pytest.raises(NotImplementedError):
+    flops.count(run, jnp.zeros((2, 2)))
+
+
+def make(**compute):
+  config = small.config("recipe=masked_clip")
+  with config.unlocked():
+    for part in ("ecg", "report", "disentangle", "ecg_decoder"):
+      config.model[part].update(fields.transformer(128, 2, 2, 256))
+    config.compute.update(compute)
+  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
+  params = jax.eval_shape(
+    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
+  )
+  return model, config, params
+
+
+def test_step_agrees_with_xla():
+  """XLA also counts norms and the like: a little more."""
+  model, config, params = make()
+  batch = small.batch(32)
+
+  def loss(params, batch):
+    key = jax.random.key(0)
+    return objective.loss_terms(model, config, params, batch, key)["loss"]
+
+  cost = jax.jit(jax.grad(loss)).lower(params, batch).compile().cost_analysis()
+  counted = flops.of_step(model, config, params, batch)
+  assert 1.0 < cost["flops"] / counted < 1.04
+  # However it is computed, the model needs the same.
+  other = make(scan=True, remat="full", dtype="bfloat16")
+  assert flops.of_step(*other, batch) == counted
+  with other[1].unlocked():
+    other[1].train.microbatches = 4
+  assert flops.of_step(*other, batch) == counted
+
+
+def test_peaks():
+  def device(kind):
+    return types.SimpleNamespace(device_kind=kind)
+
+  assert flops.peak(device("NVIDIA H100 80GB HBM3")) == 989e12
+  assert flops.peak(device("TPU v5 lite")) == 197e12
+  assert flops.peak(device("cpu")) is None

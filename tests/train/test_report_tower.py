@@ -1,0 +1,412 @@
+"""Which layers train, how fast, and what is computed once."""
+
+import dataclasses
+import functools
+import json
+import shutil
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+
+from cgdmer_jax import export, pretrain, sharding
+from cgdmer_jax.data import report_table, reports
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.models import hf_bert
+from cgdmer_jax.train import (
+  checkpoint,
+  objective,
+  optim,
+  report_tower,
+  train_step,
+)
+from configs import pretrain as pretrain_config
+from data_builders import build
+from tests import small, toy
+from tests.tiny_bert import SIZES, random_params
+
+
+def config_of(train, **report):
+  """The toy configuration as if `resolve` had read SIZES."""
+  c = small.config("recipe=clip").unlock()  # compiles sooner than the others
+  c.model.report.update(vars(SIZES))
+  c.report.update(checkpoint="given", train=train, **report)
+  c.data.statements = (0,)
+  c.optim.update(muon_lr=0.0, warmup_ratio=0.0)
+  c.loss.alignment = "sigmoid"  # which uses the bias too
+  return c.lock()
+
+
+def build_model(config):
+  return train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
+
+
+def one_mesh():
+  devices = np.array(jax.devices()[:1]).reshape(1, 1, 1)
+  return jax.sharding.Mesh(devices, sharding.AXES)
+
+
+def named(tree):
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {sharding.path_name(path): np.asarray(x) for path, x in leaves}
+
+
+TRAINED_BLOCKS = {"frozen": (), "last_1": (2,), "last_2": (1, 2), "full": None}
+
+
+@pytest.mark.parametrize("train", TRAINED_BLOCKS)
+def test_exactly_the_named_layers_train(train):
+  config = config_of(train, lr=1e-3)
+  model = build_model(config)
+  optimizer = optim.make_optimizer(config, 10)
+  mesh = one_mesh()
+  state = train_step.create_state(
+    model, config, optimizer, small.NUM_SAMPLES, mesh
+  )
+  before = named(state.params)
+  step = jax.jit(train_step.make_train_step(model, config, optimizer, mesh))
+  after, metrics = step(state, sharding.put_batch(small.batch(), mesh))
+  after = after.replace(opt_state=jax.device_get(after.opt_state))
+  assert metrics["false_negatives_avoided"] == 2  # records 0 and 1
+
+  def trains(name):
+    if not name.startswith("report_encoder/") or train == "full":
+      return True
+    return name.startswith(
+      tuple(f"report_encoder/blocks_{i}/" for i in TRAINED_BLOCKS[train])
+    )
+
+  for name, x in named(after.params).items():
+    if trains(name):
+      assert (x != before[name]).any(), name
+    else:
+      np.testing.assert_array_equal(x, before[name], err_msg=name)
+  # Two moments for each parameter that trains, and none for the others.
+  moments = [
+    name
+    for name, x in named(after.opt_state).items()
+    if x.ndim or name.endswith(("log_scale", "bias"))
+  ]
+  assert len(moments) == 2 * sum(map(trains, before))
+  for name in moments:
+    ending = name.partition("report_encoder/")
+    assert not ending[1] or trains(ending[1] + ending[2]), name
+
+
+def test_split_and_merge():
+  params = {"report_encoder": random_params(SIZES), "other": {"bias": 1.0}}
+  for count in (None, 0, 2, 3):
+    trained, frozen = optim.split(params, count)
+    assert named(trained).keys() | named(frozen).keys() == named(params).keys()
+    jax.tree.map(
+      np.testing.assert_array_equal, optim.merge(trained, frozen), params
+    )
+  assert not optim.split(params, None)[1]
+  # No block frozen, but the embeddings.
+  assert set(optim.split(params, 0)[1]["report_encoder"]) == {
+    *("word", "position", "token_type", "norm")
+  }
+
+
+def test_layer_wise_decay_by_hand():
+  """Adam's first step is the learning rate, whatever the gradient."""
+  config = config_of("full", lr=1e-3, layer_decay=0.5)
+  with config.unlocked():
+    config.optim.update(weight_decay=0.0, clip_norm=1e9, lr=1e-2)
+  tower = random_params(SIZES)
+  params = {"report_encoder": tower, "other": {"bias": np.ones(3)}}
+  optimizer = optim.make_optimizer(config, 100)
+  updates, _ = jax.jit(
+    lambda params: optimizer.update(params, optimizer.init(params), params)
+  )(params)
+  expected = {
+    "blocks_2": 1e-3,
+    "blocks_1": 5e-4,
+    "blocks_0": 2.5e-4,
+    **dict.fromkeys(("word", "position", "token_type", "norm"), 1.25e-4),
+  }
+  for name, x in named(updates).items():
+    module = name.split("/")[1]
+    rate = 1e-2 if name == "other/bias" else expected[module]
+    np.testing.assert_allclose(np.abs(x), rate, rtol=1e-3, err_msg=name)
+
+
+@functools.lru_cache
+def batch_and_table():
+  """A batch, and the table that its reports come from."""
+  batch = small.batch()
+  tokens = batch["tokens"][1:]  # the first two records share a report
+  length = (tokens != 0).sum(1).astype(np.int32)
+  table = report_table.ReportTable(
+    tokens=tokens,
+    statement=batch["statement"][1:],
+    length=length,
+    whole_length=length,
+    identity=np.arange(1, 8, dtype=np.int32),
+    has_text=np.ones(7, bool),
+    report_ids=np.array([0, 0, 1, 2, 3, 4, 5, 6], np.int32),
+    key="the table",
+  )
+  return batch, table
+
+
+def losses_and_gradients(config, params, batch, mesh):
+  model = build_model(config)
+  trained, frozen = optim.split(params, model.num_frozen)
+
+  @jax.jit
+  def run(trained, frozen, batch):
+    def loss_fn(trained):
+      terms = objective.loss_terms(
+        model,
+        config,
+        optim.merge(trained, frozen),
+        batch,
+        train_step.step_key(0, 3),
+      )
+      return terms["loss"], terms
+
+    return jax.grad(loss_fn, has_aux=True)(trained)
+
+  whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  trained, frozen = jax.device_put((trained, frozen), whole)
+  return jax.device_get(run(trained, frozen, batch))
+
+
+@pytest.mark.parametrize("train", ["frozen", "last_1"])
+def test_cached_frozen_layers_give_the_same(train, tmp_path):
+  config = config_of(train)
+  model = build_model(config)
+  batch, table = batch_and_table()
+  params = jax.jit(
+    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
+  )()
+  params = {**params, "report_encoder": random_params(SIZES)}
+  source = types.SimpleNamespace(path=epath.Path(tmp_path), split="train")
+  states = report_tower.frozen_states(model, params, table, source)
+  assert states.shape == (table.length.sum(), 16)
+  mesh = sharding.make_mesh((2, 2, 1))
+  lengths = (8, 16)
+  on_disk = report_tower.Reports(table, lengths, states)
+  on_devices = report_tower.Reports(
+    table,
+    lengths,
+    resident={"state_table": report_tower.place(states, mesh, 1)},
+  )
+  assert report_tower.place(states, mesh, 0) is None
+  rows = table.report_ids
+  signals = {k: batch[k] for k in ("ecg", "lead_valid")}
+
+  def run(reports_, mesh):
+    host = signals | reports_.rows(rows, rows)
+    global_batch = sharding.put_batch(host, mesh) | reports_.resident
+    return losses_and_gradients(config, params, global_batch, mesh)
+
+  expected = run(report_tower.Reports(table, lengths), one_mesh())
+  assert "states" in on_disk.rows(rows)
+  assert np.abs(expected[0]["report_projection"]["kernel"]).max() > 1e-3
+  for reports_, mesh_ in (
+    (on_disk, one_mesh()),
+    (on_devices, mesh),
+  ):
+    got = run(reports_, mesh_)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(
+        a, b, rtol=1e-6, atol=1e-6 * max(1.0, np.abs(b).max())
+      ),
+      got,
+      expected,
+    )
+
+
+def _raise(error):
+  def function(*_):
+    raise error
+
+  return function
+
+
+def test_frozen_states_are_kept_until_something_changes(tmp_path, monkeypatch):
+  batch, table = batch_and_table()
+  source = types.SimpleNamespace(path=epath.Path(tmp_path), split="train")
+  tower = random_params(SIZES)
+  calls = []
+  real = report_tower._compute
+  monkeypatch.setattr(
+    report_tower, "_compute", lambda *a: calls.append(0) or real(*a)
+  )
+
+  def states(train="last_1", dtype="float32", table=table, tower=tower):
+    config = config_of(train)
+    with config.unlocked():
+      config.compute.dtype = dtype
+    return report_tower.frozen_states(
+      build_model(config), {"report_encoder": tower}, table, source
+    )
+
+  first = states()
+  np.testing.assert_array_equal(states(), first)
+  assert len(calls) == 1
+  # Against the encoder itself, on all reports at once.
+  valid = table.tokens != 0
+  expected = jax.jit(
+    lambda tower: SIZES.build().apply(
+      {"params": tower}, table.tokens, valid, 2, method="lower"
+    )
+  )(tower)
+  np.testing.assert_allclose(first, np.asarray(expected)[valid], atol=2e-6)
+  # The last block trains: it may change, its input does not.
+  other_top = {**tower, "blocks_2": random_params(SIZES, 1)["blocks_2"]}
+  states(tower=other_top)
+  assert len(calls) == 1
+  other_word = {**tower, "word": random_params(SIZES, 1)["word"]}
+  assert (states(tower=other_word) != first).any()
+  half = states(dtype="bfloat16")
+  assert half.dtype == jnp.bfloat16
+  np.testing.assert_allclose(half.astype(np.float32), first, atol=0.1)
+  states("frozen")
+  states(table=dataclasses.replace(table, key="other"))
+  assert len(calls) == 5
+  # Nothing partial stays, and a full disk is told in one line.
+  monkeypatch.setattr(
+    report_tower,
+    "_compute",
+    _raise(OSError(28, "No space left on device")),
+  )
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+  files = {p.name for p in tmp_path.rglob("*.npy*")}
+  with pytest.raises(UserError, match="No space left.*make room") as e:
+    states(tower=random_params(SIZES, 2))
+  assert "\n" not in str(e.value)
+  assert {p.name for p in tmp_path.rglob("*.npy*")} == files
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"report.train": "last_4"}, "expected frozen, full, or last_1 to last_3"),
+    ({"report.train": "last_0"}, "expected frozen, full, or last_1 to last_3"),
+    ({"report.train": "half"}, "report.train='half'"),
+    ({"loss.mlm": 0.1}, "set loss.mlm=0, or report.train='full'"),
+    ({"report.max_length": 17}, "expected 3 to 16, the positions"),
+    ({"report.max_length": 2}, "report.max_length=2"),
+    ({"report.lr": -1.0}, "report.lr=-1.0"),
+    ({"report.layer_decay": 0.0, "report.lr": 1.0}, "report.layer_decay=0.0"),
+    ({"report.layer_decay": 0.9}, "applies to report.lr, which is 0"),
+  ],
+)
+def test_impossible_settings(changes, message):
+  config = config_of("last_1")
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  with pytest.raises(UserError, match=message) as e:
+    build_model(config)
+  assert "\n" not in str(e.value)
+
+
+def test_nobody_freezes_random_weights(tmp_path):
+  config = config_of("last_1")
+  with config.unlocked():
+    config.report.checkpoint = ""
+  with pytest.raises(UserError, match="would freeze random weights; give "):
+    report_tower.resolve(config, tmp_path)
+
+
+def test_recipes_without_reports_need_no_checkpoint(tmp_path):
+  config = pretrain_config.get_config("base,recipe=mae")
+  config = report_tower.resolve(config, tmp_path)  # nothing is downloaded
+  vocabulary = reports.Vocabulary(50, 0, 1, 4, (0, 1, 2, 3, 4))
+  model = train_step.build_model(config, 1000, vocabulary)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
+  assert "report_encoder" not in params
+  jax.eval_shape(optim.make_optimizer(config, 10).init, params)
+
+
+def test_the_base_configuration_is_whole(tmp_path):
+  """Its losses in bf16, traced with a small report encoder for MedCPT."""
+  config = pretrain_config.get_config("base")
+  assert config.report.checkpoint == "ncbi/MedCPT-Query-Encoder"
+  tokenizer = reports.train_tokenizer(["sinus rhythm"], 50)
+  sizes = dataclasses.replace(SIZES, num_positions=512)
+  hf_bert.save(tmp_path / "bert", random_params(sizes), sizes, tokenizer)
+  with config.unlocked():
+    config.report.checkpoint = str(tmp_path / "bert")
+  config = report_tower.resolve(config, tmp_path)
+  assert config.model.report.width == sizes.width
+  model = train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
+  batch = train_step.example_batch(1000, 8)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
+  terms = jax.eval_shape(
+    lambda params: objective.loss_terms(
+      model, config, params, batch, jax.random.key(0)
+    ),
+    params,
+  )
+  assert {"ecg", "mlm", "align", "disentangle"} < terms.keys()
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((params, terms)))
+  with pytest.raises(UserError, match="expected 3 to 512, the positions"):
+    with config.unlocked():
+      config.report.max_length = 600
+    train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
+  with pytest.raises(UserError, match="max_position_embeddings 512"):
+    report_tower.resolve(config, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+  path = tmp_path_factory.mktemp("data")
+  build.build("synthetic_ecg/tiny", data_dir=path)
+  return path
+
+
+def toy_config(directory, **report):
+  c = toy.get_config("recipe=clip").unlock()
+  c.report.update(checkpoint=str(directory), max_length=40, **report)
+  c.data.statements = (0,)
+  c.train.update(steps=4, validate_every=4, checkpoint_every=2)
+  c.evaluation.update(tasks=("zero_shot",), label_sets=("superclass",))
+  return c.lock()
+
+
+def test_a_run_from_a_checkpoint_to_a_checkpoint(corpus, tmp_path, caplog):
+  source = pretrain.EcgSource("synthetic_ecg/tiny", "train", corpus)
+  texts = [source[i]["report"] for i in range(200)]
+  tokenizer = reports.train_tokenizer(texts, 290)
+  sizes = dataclasses.replace(SIZES, vocab_size=300, num_positions=64)
+  weights = random_params(sizes)
+  directory = tmp_path / "bert"
+  hf_bert.save(directory, weights, sizes, tokenizer)
+  workdir = tmp_path / "run"
+  config = toy_config(directory, train="last_1", lr=1e-3)
+  caplog.set_level("INFO")
+  pretrain.run(config, workdir, corpus)
+  assert "running the frozen layers of the report encoder once" in caplog.text
+  assert "of the records longer than 40 tokens" in caplog.text
+  assert "parameters train" in caplog.text and "are frozen" in caplog.text
+  assert (workdir / "results" / "tables.md").exists()
+  row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+  assert 0 < row["validation/padding"] < 1
+  # Exported: what was frozen is bit-identical, the last block has moved.
+  export.export(str(workdir), str(tmp_path / "out"))
+  assert hf_bert.load_config(tmp_path / "out") == sizes
+  trained = named(hf_bert.load_params(tmp_path / "out", sizes))
+  for name, x in named(weights).items():
+    assert (trained[name] != x).any() == name.startswith("blocks_2"), name
+  exported = reports.load_tokenizer(tmp_path / "out")
+  assert exported("af")["input_ids"] == tokenizer("af")["input_ids"]
+  # The run has all that it needs: to resume, it reads the checkpoint no more.
+  shutil.rmtree(directory)
+  shutil.rmtree(workdir / "checkpoints" / "4")
+  caplog.clear()
+  pretrain.run(config, workdir, corpus)
+  assert "at step 2" in caplog.text
+  assert "running the frozen layers" not in caplog.text
+  assert checkpoint.steps(workdir)[-1] == 4
+  again = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+  assert again == row
+  with pytest.raises(UserError, match="no directory .*bert"):
+    pretrain.run(config, tmp_path / "new", corpus)
+  assert not (tmp_path / "new").exists()
