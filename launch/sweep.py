@@ -69,6 +69,7 @@ def points(config: str, sweep: str, rest: Sequence[str]) -> Iterator[Point]:
   path, _, option = config.partition(":")
   if not pathlib.Path(path).is_file():
     command.stop(f"no file {path}; run this from the folder that has configs/")
+  sys.path.insert(0, os.getcwd())  # a configuration may import its neighbours
   module = presets.load(path)
   function = getattr(module, f"sweep_{sweep}", None)
   if function is None:
