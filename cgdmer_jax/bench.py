@@ -8,7 +8,7 @@ import pathlib
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -19,13 +19,15 @@ import rich.console
 import rich.table
 from ml_collections import ConfigDict
 
-from cgdmer_jax import pretrain, sharding
+from cgdmer_jax import files, pretrain, sharding
+from cgdmer_jax.data import pipeline
+from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.reports import Vocabulary
-from cgdmer_jax.evaluators.scores import results
-from cgdmer_jax.train import flops, step_program
-from cgdmer_jax.train import setup as training_lib
+from cgdmer_jax.models.cgdmer import CGDMER
+from cgdmer_jax.train import checks, flops, setup, step_program
 from cgdmer_jax.train.setup import Training
+from cgdmer_jax.train.train_step import TrainState
 
 _WARM_UP = 3  # steps after compilation
 
@@ -50,49 +52,66 @@ def run(
   if config.data.dataset:
     training, document = _with_data(config, workdir, data_dir)
   else:
-    training, document = _with_noise(config)
-  document = _facts(training) | document
+    training, document = _withnoise(config)
+  document = _facts(training, config) | document
   if jax.process_index():
     return True
-  workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / f"bench-{config.bench.name}.json"
-  results.write_atomically(path, json.dumps(document, indent=1).encode())
+  files.write(path, json.dumps(document, indent=1))
   rich.console.Console().print(_table(document))
   print(f"written: {path}")
   return True
 
 
 def _with_data(config, workdir, data_dir):
-  prepared = pretrain.prepare(config, workdir / config.bench.name, data_dir)
-  training = prepared.training
+  prepared, config = pretrain.prepare(
+    config, workdir / config.bench.name, data_dir
+  )
+  training, bench = prepared.training, config.bench
+  size = config.train.batch_size
   state = training.fresh_state()
   rows = prepared.read_reports(state.params, prepared.source, prepared.index)
   with contextlib.closing(prepared.batches(rows, 0)) as batches:
     batch = next(batches)
-  state, document = _step(training, state, batch)
-  document |= _input(training, lambda: prepared.host_batches(rows, 0))
-  document |= _loop(training, state, lambda: prepared.batches(rows, 0))
+  state, document = _step(training, state, batch, bench, size)
+  document |= _input(
+    lambda: prepared.host_batches(rows, 0),
+    bench.steps,
+    size,
+    config.data.num_workers,
+  )
+  document |= _loop(
+    training.step, state, lambda: prepared.batches(rows, 0), bench.steps, size
+  )
   document["dataset"] = config.data.dataset
+  document["samples"] = prepared.source.num_samples
   return training, document
 
 
-def _with_noise(config):
-  reads = config.model.report
-  size = reads.vocab_size or config.data.vocab_size
-  vocabulary = Vocabulary(size, 0, 1, 4, (0, 1, 2, 3, 4))
-  training = training_lib.assemble(config, config.bench.num_samples, vocabulary)
-  batch = sharding.put_batch(_noise(training), training.mesh)
-  _, document = _step(training, training.fresh_state(), batch)
-  return training, document
+def _withnoise(config):
+  num_samples, size = config.bench.num_samples, config.train.batch_size
+  checks.check(config, num_samples)
+  words = config.model.report.vocab_size or config.data.vocab_size
+  vocabulary = Vocabulary(words, 0, 1, 4, (0, 1, 2, 3, 4))
+  training = setup.assemble(config, vocabulary)
+  fields = noise(
+    training.model,
+    num_samples,
+    size // jax.process_count(),
+    config.report.max_length,
+  )
+  batch = Batch(**sharding.put_batch(fields, training.mesh))
+  state = training.fresh_state()
+  _, document = _step(training, state, batch, config.bench, size)
+  return training, document | {"samples": num_samples}
 
 
-def _noise(training: Training) -> dict[str, np.ndarray]:
+def noise(
+  model: CGDMER, num_samples: int, size: int, length: int
+) -> pipeline.HostBatch:
   """This process' part of a batch of noise; reports have the full length."""
-  config, model = training.config, training.model
-  size = config.train.batch_size // jax.process_count()
-  length = config.report.max_length
   rng = np.random.default_rng(jax.process_index())
-  shape = (size, NUM_LEADS, training.num_samples)
+  shape = (size, NUM_LEADS, num_samples)
   batch = {
     "ecg": rng.integers(-500, 500, shape).astype(np.int16),
     "lead_valid": np.ones((size, NUM_LEADS), bool),
@@ -102,15 +121,19 @@ def _noise(training: Training) -> dict[str, np.ndarray]:
     "has_text": np.ones(size, bool),
   }
   if model.num_frozen and model.use_report:  # their outputs are known
-    width = config.model.report.width
+    width = model.config.report.width
     batch["states"] = rng.normal(size=(size, length, width)).astype(np.float32)
   return batch
 
 
-def _step(training: Training, state, batch):
+def _step(
+  training: Training,
+  state: TrainState,
+  batch: Batch,
+  bench: ConfigDict,
+  size: int,
+) -> tuple[TrainState, dict[str, Any]]:
   """The compiled step on a resident batch, several times `bench.steps`."""
-  bench = training.config.bench
-  size = training.config.train.batch_size
   program = training.step.compile(batch)
   for _ in range(_WARM_UP):
     state, metrics = training.step(state, batch)
@@ -124,7 +147,7 @@ def _step(training: Training, state, batch):
     seconds.append((time.perf_counter() - start) / bench.steps)
   median = statistics.median(seconds)
   operations = flops.of_step(
-    training.model, training.config, training.abstract.params, batch
+    training.objective, training.abstract.params, batch
   )
   document = {
     "step_ms": 1e3 * median,
@@ -135,7 +158,7 @@ def _step(training: Training, state, batch):
     "memory_bytes": step_program.memory(training.abstract, batch, program),
   }
   peak = flops.peak(jax.devices()[0])
-  if peak and training.config.compute.dtype == "bfloat16":
+  if peak and training.model.compute.dtype == "bfloat16":
     every = peak * jax.device_count()
     document |= {"peak_flops_per_second": every}
     document |= {"mfu": operations / median / every}
@@ -145,56 +168,62 @@ def _step(training: Training, state, batch):
   return state, document
 
 
-def _input(training: Training, batches: Callable) -> dict[str, float]:
+def _input(
+  batches: Callable[[], Iterator[pipeline.HostBatch]],
+  steps: int,
+  size: int,
+  num_workers: int,
+) -> dict[str, float]:
   """The pipeline alone, of this process, without the way to the devices."""
-  config = training.config
   with contextlib.closing(batches()) as host:
-    for _ in range(2 + config.data.num_workers):
+    for _ in range(2 + num_workers):
       next(host)  # readers start; what they have made ahead does not count
     start = time.perf_counter()
-    for _ in range(config.bench.steps):
+    for _ in range(steps):
       next(host)
-    seconds = (time.perf_counter() - start) / config.bench.steps
-  size = config.train.batch_size // jax.process_count()
-  return {"input_examples_per_second_and_process": size / seconds}
+    seconds = (time.perf_counter() - start) / steps
+  per_process = size // jax.process_count()
+  return {"input_examples_per_second_and_process": per_process / seconds}
 
 
-def _loop(training: Training, state, batches: Callable) -> dict[str, float]:
+def _loop(
+  step: step_program.StepProgram,
+  state: TrainState,
+  batches: Callable[[], Iterator[Batch]],
+  steps: int,
+  size: int,
+) -> dict[str, float]:
   """Steps on fresh batches, as training makes them."""
-  config = training.config
   seconds = waiting = 0.0
   for _ in range(2):  # the first time compiles for every length of reports
     seconds = waiting = 0.0
     with contextlib.closing(batches()) as device_batches:
       unread = None
-      for number in range(_WARM_UP + config.bench.steps):
+      for number in range(_WARM_UP + steps):
         if number == _WARM_UP:
           jax.block_until_ready(unread)
           begin, waiting = time.perf_counter(), 0.0
         asked = time.perf_counter()
         batch = next(device_batches)
         waiting += time.perf_counter() - asked
-        state, values = training.step(state, batch)
+        state, values = step(state, batch)
         jax.block_until_ready(unread)
         unread = values
       jax.block_until_ready(unread)
       seconds = time.perf_counter() - begin
-  examples = config.bench.steps * config.train.batch_size
   return {
-    "loop_examples_per_second": examples / seconds,
+    "loop_examples_per_second": steps * size / seconds,
     "share_of_time_waiting_for_data": waiting / seconds,
   }
 
 
-def _facts(training: Training) -> dict[str, Any]:
-  """What a number is worth nothing without."""
-  config = training.config
+def _facts(training: Training, config: ConfigDict) -> dict[str, Any]:
+  """The context of the measurement."""
   device = jax.devices()[0]
   return {
     "name": config.bench.name,
     "recipe": config.recipe,
     "batch_size": config.train.batch_size,
-    "samples": training.num_samples,
     "parameters": sum(
       x.size for x in jax.tree.leaves(training.abstract.params)
     ),

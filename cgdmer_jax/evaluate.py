@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 from absl import logging
@@ -19,8 +19,7 @@ from ml_collections import ConfigDict
 from cgdmer_jax import sharding
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import prompts
-from cgdmer_jax.evaluators.encoders import features
-from cgdmer_jax.evaluators.encoders import parse as encoders
+from cgdmer_jax.evaluators.encoders import features, parse
 from cgdmer_jax.evaluators.scores import results, summary
 from cgdmer_jax.evaluators.tasks import adapters as tasks_lib
 
@@ -33,12 +32,14 @@ def run(
 ) -> bool:
   """Evaluates `config.encoders`; True at its end."""
   mesh = sharding.make_mesh(config.mesh)
-  evaluate(config.encoders, config.evaluation, mesh, workdir, data_dir)
+  options = config.evaluation
+  found = parse.parse(config.encoders, mesh, options.batch_size)
+  evaluate(found, options, mesh, workdir, data_dir)
   return True
 
 
 def evaluate(
-  names: str,
+  encoders: Sequence[features.Encoder],
   options: ConfigDict,
   mesh: jax.sharding.Mesh,
   workdir: pathlib.Path,
@@ -50,7 +51,7 @@ def evaluate(
   `summary.write`.
 
   Args:
-    names: of encoders, see `encoders.parse`.
+    encoders: to be compared.
     options: `config.evaluation`.
     mesh: devices.
     workdir: where results go.
@@ -83,9 +84,7 @@ def evaluate(
   found: list[results.Result] = []
   not_done: list[summary.NotDone] = []
   for data in every:
-    for encoder in encoders.parse(
-      names, mesh, options.batch_size, data.test.num_samples
-    ):
+    for encoder in encoders:
       store = features.Store(encoder, workdir / "features")
       for task, label_set, source in _todo(data, options):
         try:

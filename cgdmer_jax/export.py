@@ -32,18 +32,14 @@ def export(checkpoint: str, output: str) -> None:
     UserError: no such run, one without a report encoder, or `output` exists.
   """
   # Imported here: --help and a wrong flag need not wait for JAX.
-  from cgdmer_jax import sharding
-  from cgdmer_jax import trained_model as experiment
+  from cgdmer_jax import sharding, trained_model
   from cgdmer_jax.models import hf_bert
 
-  config = experiment.read_config(checkpoint)
-  # Nothing in the report encoder depends on the length of records.
-  num_samples = config.model.patch_length
   mesh = sharding.make_mesh((-1, 1, 1))
-  loaded = experiment.load(checkpoint, num_samples, mesh)
+  loaded = trained_model.load(checkpoint, mesh)
   if not loaded.model.use_report:
     raise UserError(
-      f"{checkpoint}: recipe {config.recipe!r} has no report encoder"
+      f"{checkpoint}: recipe {loaded.name!r} has no report encoder"
     )
   hf_bert.save(
     output,

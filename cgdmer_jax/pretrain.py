@@ -12,7 +12,9 @@ import collections
 import contextlib
 import dataclasses
 import pathlib
+import shutil
 import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,22 +22,33 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import distributed, evaluate, progress, sharding
-from cgdmer_jax import trained_model as experiment
+from cgdmer_jax import (
+  distributed,
+  evaluate,
+  progress,
+  sharding,
+  trained_model,
+)
+from cgdmer_jax.config import saved
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import pipeline, reports
+from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.figures import restored as reconstruction
+from cgdmer_jax.evaluators.encoders import pretrained
+from cgdmer_jax.figures import reconstructions
 from cgdmer_jax.figures import results as figures
 from cgdmer_jax.train import (
   checkpoint,
+  checks,
+  frozen_reports,
   metrics,
-  objective,
-  report_tower,
+  report_checkpoint,
+  setup,
   train_step,
 )
-from cgdmer_jax.train import setup as training_lib
+from cgdmer_jax.train import tokenizer as tokenizer_lib
+from cgdmer_jax.train.step_program import StepProgram
 
 
 class Diverged(UserError):
@@ -49,43 +62,63 @@ class Prepared:
   Attributes:
     training: model, optimizer and step.
     source: the records to train on.
-    index: of them.
-    tokenizer: of the reports.
+    index: what the data set says about them.
+    tokenizer: turns their reports into tokens.
+    report: `config.report`.
+    batch_size: records of the global batch.
+    num_workers: reading processes.
   """
 
-  training: training_lib.Training
+  training: setup.Training
   source: EcgSource
   index: index_lib.RecordIndex
   tokenizer: Any
+  report: ConfigDict
+  batch_size: int
+  num_workers: int
 
-  def read_reports(self, params, source, index) -> report_tower.Reports:
+  def read_reports(
+    self, params: Any, source: EcgSource, index: index_lib.RecordIndex
+  ) -> frozen_reports.Reports:
     """The reports of a split; frozen layers are those of `params`."""
-    config, model = self.training.config, self.training.model
-    return report_tower.read_reports(
-      config, model, params, source, index, self.tokenizer, self.training.mesh
+    return frozen_reports.read(
+      self.training,
+      self.report,
+      self.batch_size,
+      params,
+      source,
+      index,
+      self.tokenizer,
     )
 
-  def host_batches(self, reports: report_tower.Reports, start_step: int):
+  def host_batches(
+    self, reports: frozen_reports.Reports, start_step: int
+  ) -> Iterator[pipeline.HostBatch]:
     """Training batches of this process, on the host; to be closed."""
-    config = self.training.config
     return pipeline.train_batches(
       self.source,
       self.index.report_ids,
       reports.rows,
-      batch_size=config.train.batch_size,
-      seed=config.seed,
+      batch_size=self.batch_size,
+      seed=self.training.seed,
       start_step=start_step,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
-      num_workers=config.data.num_workers,
+      num_workers=self.num_workers,
     )
 
-  def put(self, reports: report_tower.Reports):
+  def put(
+    self, reports: frozen_reports.Reports
+  ) -> Callable[[pipeline.HostBatch], Batch]:
     """Returns a function that takes host arrays to the devices."""
     mesh = self.training.mesh
-    return lambda batch: sharding.put_batch(batch, mesh) | reports.resident
+    return lambda arrays: Batch(
+      **sharding.put_batch(arrays, mesh), **reports.resident
+    )
 
-  def batches(self, reports: report_tower.Reports, start_step: int):
+  def batches(
+    self, reports: frozen_reports.Reports, start_step: int
+  ) -> Iterator[Batch]:
     """Training batches on the devices, made ahead; to be closed."""
     return pipeline.prefetch(
       self.host_batches(reports, start_step), self.put(reports)
@@ -94,32 +127,47 @@ class Prepared:
 
 def prepare(
   config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path
-) -> Prepared:
+) -> tuple[Prepared, ConfigDict]:
   """Opens the data and makes the model; writes config and tokenizer.
 
   Args:
     config: see `configs/pretrain.py`.
-    workdir: of the run; made if missing.
+    workdir: folder of the run; made if missing.
     data_dir: where data sets are.
+
+  Returns:
+    The training with its data, and the configuration with the architecture of
+    a pretrained report encoder.
 
   Raises:
     UserError: no such data, or the configuration does not fit.
   """
-  config = report_tower.resolve(config, workdir)
-  _check_schedule(config.train)
+  is_begun = bool(checkpoint.steps(workdir))
+  before = saved.read(workdir) if is_begun else None
+  config = report_checkpoint.resolve(config, before)
   source = EcgSource(config.data.dataset, config.data.train, data_dir)
-  experiment.check_source(source, config)
-  train_step.check_config(config, source.num_samples)
+  trained_model.check_sampling_rate(
+    source.name, source.sampling_rate, config.preprocess
+  )
+  checks.check(config, source.num_samples)
   index = index_lib.load_index(source)
   with distributed.first_process_first("prepare the workdir"):
     workdir.mkdir(parents=True, exist_ok=True)
-    experiment.write_config(workdir, config)
-    tokenizer = experiment.prepare_tokenizer(workdir, index.reports, config)
+    if saved.write(workdir, config, is_begun):
+      shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
+    tokenizer = tokenizer_lib.prepare(workdir, index.reports, config)
   logging.info("%d records", len(source))
-  training = training_lib.assemble(
-    config, source.num_samples, reports.vocabulary(tokenizer)
+  training = setup.assemble(config, reports.vocabulary(tokenizer))
+  prepared = Prepared(
+    training,
+    source,
+    index,
+    tokenizer,
+    config.report,
+    config.train.batch_size,
+    config.data.num_workers,
   )
-  return Prepared(training, source, index, tokenizer)
+  return prepared, config
 
 
 def run(
@@ -131,60 +179,85 @@ def run(
     Whether it came to the end. If not it was stopped; the same call goes on.
   """
   validation = EcgSource(config.data.dataset, config.data.validation, data_dir)
-  prepared = prepare(config, workdir, data_dir)
-  training = prepared.training
-  config, model = training.config, training.model
+  prepared, config = prepare(config, workdir, data_dir)
+  schedule = config.train
   with checkpoint.Checkpointer(
-    workdir, keep=config.train.keep_checkpoints
+    workdir, keep=schedule.keep_checkpoints
   ) as checkpointer:
-    restored = checkpointer.restore_latest(training.abstract)
-    if restored is None:
-      state = training.fresh_state()
-    else:
-      state = restored[1]
-      logging.info("resuming %s at step %d", workdir, restored[0])
+    state = _first_state(prepared.training, checkpointer)
     rows = prepared.read_reports(state.params, prepared.source, prepared.index)
     validate = _validator(prepared, validation, state.params)
     batches = prepared.batches(rows, int(state.step))
-    state = _train(training, workdir, state, batches, validate, checkpointer)
-  if int(state.step) < config.train.steps:
+    state = _train(
+      prepared.training.step,
+      schedule,
+      workdir,
+      state,
+      batches,
+      validate,
+      checkpointer,
+    )
+  if int(state.step) < schedule.steps:
     return False
-  trained = experiment.Experiment(
+  trained = trained_model.TrainedModel(
     config.recipe,
     config,
-    model,
+    prepared.training.objective.forward,
     state.params,
     prepared.tokenizer,
-    str(workdir / "checkpoints" / str(config.train.steps)),
-    config.train.steps,
+    str(workdir / "checkpoints" / str(schedule.steps)),
+    schedule.steps,
   )
-  if jax.process_index() == 0:
-    rows = metrics.read_metrics(workdir)
-    if rows:
-      figures.save(figures.loss_curves(rows), workdir / "figures/loss.png")
-  if model.reconstruct and config.train.steps:
-    reconstruction.draw(trained, validation, workdir / "figures")
-  if config.evaluation.tasks:
-    names = str(workdir) if config.recipe == "random" else f"{workdir},random"
-    evaluate.evaluate(
-      names, config.evaluation, training.mesh, workdir, data_dir
-    )
+  _finish(trained, validation, config.evaluation, workdir, data_dir)
   return True
 
 
-def _check_schedule(train: ConfigDict) -> None:
-  """Raises UserError for a number of steps or records that cannot be."""
-  for name, value in train.items():
-    least = 0 if name == "steps" else 1
-    if value < least:
-      raise UserError(f"train.{name}={value}; it must be at least {least}")
+def _first_state(
+  training: setup.Training, checkpointer: checkpoint.Checkpointer
+) -> train_step.TrainState:
+  """The state of the newest checkpoint, or a fresh one."""
+  restored = checkpointer.restore_latest(training.abstract)
+  if restored is None:
+    return training.fresh_state()
+  step, state = restored
+  logging.info("resuming at step %d", step)
+  return state
+
+
+def _finish(
+  trained: trained_model.TrainedModel,
+  validation: EcgSource,
+  evaluation: ConfigDict,
+  workdir: pathlib.Path,
+  data_dir: pathlib.Path,
+) -> None:
+  """Draws and evaluates what was trained."""
+  if jax.process_index() == 0:
+    lines = metrics.read_metrics(workdir)
+    if lines:
+      figures.save(figures.loss_curves(lines), workdir / "figures/loss.png")
+  if trained.model.reconstruct and trained.step:
+    reconstructions.draw(trained, validation, workdir / "figures")
+  if evaluation.tasks:
+    evaluate.evaluate(
+      pretrained.beside_random(trained, workdir, evaluation.batch_size),
+      evaluation,
+      trained.mesh,
+      workdir,
+      data_dir,
+    )
 
 
 def _train(
-  training, workdir, state, batches, validate, checkpointer
+  step_program: StepProgram,
+  train: ConfigDict,
+  workdir: pathlib.Path,
+  state: train_step.TrainState,
+  batches: Iterator[Batch],
+  validate: Callable[[Any], dict[str, float]],
+  checkpointer: checkpoint.Checkpointer,
 ) -> train_step.TrainState:
   """The loop; returns the state after the last step that was made."""
-  train = training.config.train
   start = int(state.step)
   logs = jax.process_index() == 0  # nobody else may open the file
   means = _Means()
@@ -212,7 +285,7 @@ def _train(
     for step in range(start + 1, train.steps + 1):
       batch = next(batches)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
-        state, values = training.step(state, batch)
+        state, values = step_program(state, batch)
       if unread:  # one step late: meanwhile the devices have the next one
         read(*unread)
       unread = step, values
@@ -268,34 +341,41 @@ class _Means:
     return means
 
 
-def _validator(prepared: Prepared, source: EcgSource, params):
+def _validator(
+  prepared: Prepared, source: EcgSource, params: Any
+) -> Callable[[Any], dict[str, float]]:
   """Returns `validate(params)`: mean loss terms over the validation split.
 
   Masks are the same every time. The contrastive terms depend on the batch, so
   it has the training size; the records of an incomplete last batch are left
   out, never padded.
   """
+  batch_size = prepared.batch_size
+  if len(source) < batch_size:
+    raise UserError(
+      f"{source.name} {source.split} has {len(source)} records, fewer than "
+      f"train.batch_size={batch_size}; reduce the batch size"
+    )
   training = prepared.training
-  config, model, mesh = training.config, training.model, training.mesh
   index = index_lib.load_index(source)
   reports = prepared.read_reports(params, source, index)
   put = prepared.put(reports)
 
   @jax.jit
   def terms(params, batch, number):
-    key = train_step.step_key(config.seed, number)
-    return objective.loss_terms(model, config, params, batch, key, mesh)
+    key = train_step.step_key(training.seed, number)
+    return training.objective.terms(params, batch, key)
 
-  def validate(params) -> dict[str, float]:
+  def validate(params: Any) -> dict[str, float]:
     values = []
     batches = pipeline.eval_batches(
       source,
-      batch_size=config.train.batch_size,
+      batch_size=batch_size,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
     for number, batch in enumerate(batches):
-      if (number + 1) * config.train.batch_size > len(source):
+      if (number + 1) * batch_size > len(source):
         break
       del batch["valid"]
       batch |= reports.rows(index.report_ids[batch.pop("index")])
@@ -303,11 +383,6 @@ def _validator(prepared: Prepared, source: EcgSource, params):
     values = jax.device_get(values)
     return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
 
-  if len(source) < config.train.batch_size:
-    raise UserError(
-      f"{source.name} {source.split} has {len(source)} records, fewer than "
-      f"train.batch_size={config.train.batch_size}; reduce the batch size"
-    )
   return validate
 
 

@@ -10,6 +10,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, NamedSharding
@@ -102,6 +103,24 @@ def state_shardings(abstract_state, mesh: jax.sharding.Mesh):
     return NamedSharding(mesh, spec_for(path_name(path), x.shape, mesh))
 
   return jax.tree_util.tree_map_with_path(leaf, abstract_state)
+
+
+def abstract(make: Callable[[], Any], mesh: jax.sharding.Mesh) -> Any:
+  """Shapes, types and shardings of a train state or parameter tree.
+
+  Args:
+    make: would make the tree; it is only traced.
+    mesh: the devices.
+
+  Returns:
+    The tree with a `jax.ShapeDtypeStruct` for each array.
+  """
+  shapes = jax.eval_shape(make)
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    state_shardings(shapes, mesh),
+  )
 
 
 def describe(abstract_params, mesh: jax.sharding.Mesh) -> list[str]:

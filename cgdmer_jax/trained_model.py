@@ -1,152 +1,261 @@
-"""A model with its parameters, configuration and tokenizer, on disk or fresh.
+"""A trained model: arrays and texts in, embeddings out.
 
 A workdir holds everything that is needed to use a checkpoint: `config.json`
-(the resolved configuration), `tokenizer/` and `checkpoints/`.
+(the complete configuration), `tokenizer/` and `checkpoints/`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
 import pathlib
-import shutil
-import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from absl import logging
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
+from cgdmer_jax.config import saved
 from cgdmer_jax.data import reports
-from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import cgdmer
-from cgdmer_jax.train import checkpoint, report_tower, train_step
+from cgdmer_jax.models.forward import Forward, Restored
+from cgdmer_jax.train import (
+  checkpoint,
+  setup,
+  train_step,
+)
+
+_BATCH = 64  # records or texts encoded at once, unless said otherwise
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
-  """A pretrained (or random) pair of encoders, ready to be evaluated.
+class TrainedModel:
+  """A pretrained (or random) pair of encoders, ready to be used.
+
+  Methods take and return arrays on the host, of any number of records. Batches
+  are padded to few shapes, so that few programs are compiled; models of the
+  same architecture share them. With several processes, all of them make the
+  same calls with the same arrays.
 
   Attributes:
     name: for tables: the recipe, or "random".
-    config: resolved configuration of the pretraining.
-    model: the modules.
-    params: their parameters.
-    tokenizer: of the reports.
-    checkpoint: where the parameters come from; empty for random ones.
-    step: updates they have seen.
+    config: complete configuration of the pretraining.
+    forward: the model with its preprocessing, on its mesh.
+    params: parameters.
+    tokenizer: turns reports into tokens.
+    checkpoint: folder that the parameters were read from; empty for random
+      ones.
+    step: updates that they have seen; None for random ones.
   """
 
   name: str
   config: ConfigDict
-  model: cgdmer.CGDMER
+  forward: Forward
   params: Any
   tokenizer: Any
   checkpoint: str = ""
   step: int | None = None
 
+  @property
+  def model(self) -> cgdmer.CGDMER:
+    """The modules."""
+    return self.forward.model
 
-def to_json(config: ConfigDict) -> str:
-  """The configuration as sorted JSON text."""
-  return json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
+  @property
+  def mesh(self) -> jax.sharding.Mesh:
+    """The devices."""
+    return self.forward.mesh
+
+  def encode_ecg(
+    self, ecg: np.ndarray, lead_valid: np.ndarray, batch_size: int = _BATCH
+  ) -> cgdmer.Embedding:
+    """Embeddings of recordings.
+
+    Args:
+      ecg: int16 (N, L, T), microvolts, leads in the order of `leads.LEADS`, at
+        `config.preprocess.sampling_rate`; T a multiple of the patch length.
+      lead_valid: bool (N, L), False where a lead is missing.
+      batch_size: records on the devices at once.
+
+    Returns:
+      float32 (N, width); `specific` is None without such an encoder.
+
+    Raises:
+      UserError: the patch length does not divide T.
+    """
+    return self._in_batches(self.embed, (ecg, lead_valid), batch_size)
+
+  def embed(self, ecg: jax.Array, lead_valid: jax.Array) -> cgdmer.Embedding:
+    """`encode_ecg` of one batch that is on the devices; every one has all."""
+    return self._programs.encode_ecg(self.params, ecg, lead_valid)
+
+  def encode_report(
+    self, texts: Sequence[str], batch_size: int = 256
+  ) -> cgdmer.Embedding:
+    """Embeddings of reports or sentences.
+
+    Args:
+      texts: n texts; those that are too long are cut, with a warning.
+      batch_size: texts on the devices at once.
+
+    Returns:
+      float32 (n, width).
+
+    Raises:
+      UserError: the recipe has no report encoder.
+    """
+    if not self.model.use_report:
+      raise UserError(f"recipe {self.config.recipe!r} has no report encoder")
+    longest = self.config.report.max_length
+    tokens, cut = reports.tokenize(self.tokenizer, texts, longest)
+    if cut:
+      logging.warning(
+        "%.1f %% of %d texts are longer than the report.max_length=%d "
+        "tokens that the report encoder reads, and are cut",
+        100 * cut,
+        len(texts),
+        longest,
+      )
+
+    def encode(tokens):
+      return self._programs.encode_report(self.params, tokens)
+
+    return _in_chunks(encode, (tokens,), min(batch_size, len(tokens)))
+
+  def reconstruct(
+    self,
+    ecg: np.ndarray,
+    lead_valid: np.ndarray,
+    hidden: np.ndarray,
+    batch_size: int = _BATCH,
+  ) -> Restored:
+    """Hides patches of recordings and restores them.
+
+    Args:
+      ecg: see `encode_ecg`.
+      lead_valid: see `encode_ecg`.
+      hidden: bool (N, L, T / patch length), the patches to hide.
+      batch_size: records on the devices at once.
+
+    Returns:
+      float32 (N, L, T) each, in mV; in standard deviations, if that is what the
+      model reads.
+
+    Raises:
+      UserError: the recipe has no decoder.
+    """
+    if not self.model.reconstruct:
+      raise UserError(
+        f"recipe {self.config.recipe!r} has no decoder that could restore"
+        " hidden patches"
+      )
+    visible = ~hidden & lead_valid[..., None]
+    num_visible = int(visible.sum(axis=(1, 2)).max(initial=1))
+
+    def restore(*arrays):
+      return self._programs.reconstruct(self.params, *arrays, num_visible)
+
+    restored = self._in_batches(restore, (ecg, lead_valid, hidden), batch_size)
+    fixed = self.config.preprocess.normalise == "fixed"
+    unit = self.config.preprocess.scale if fixed else 1.0
+    return jax.tree.map(lambda x: x * unit, restored)
+
+  @property
+  def _programs(self) -> _Programs:
+    return _programs(self.forward)
+
+  def _in_batches(self, encode, arrays, batch_size) -> Any:
+    """`encode(*arrays)`, by batches that every device has a part of."""
+    devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+    count = len(arrays[0])
+    if count < batch_size:  # few shapes: powers of two
+      batch_size = 1 << max(count - 1, 0).bit_length()
+    batch_size = -(-batch_size // devices) * devices
+    cut = sharding.batch_sharding(self.mesh)
+
+    def on_devices(*arrays):
+      return encode(*(jax.device_put(x, cut) for x in arrays))
+
+    return _in_chunks(on_devices, arrays, batch_size)
 
 
-def config_hash(config: ConfigDict) -> str:
-  """Short hash of the resolved configuration."""
-  return hashlib.sha256(to_json(config).encode()).hexdigest()[:12]
+def _in_chunks(
+  encode: Callable[..., Any], arrays: Sequence[np.ndarray], batch_size: int
+) -> Any:
+  """`encode(*arrays)` in batches of one size; the last row fills up the last.
 
-
-# Fields that change how a run is computed, not what comes out of it. How it is
-# evaluated afterwards may change as well.
-_NO_MATTER = {
-  *("mesh", "compute.attention", "compute.remat", "train.microbatches"),
-  *("loss.ring", "data.num_workers", "report.device_cache_mib"),
-}
-
-
-def write_config(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Writes `config.json`.
-
-  With its first checkpoint a workdir belongs to one configuration for good, but
-  for where and how it is computed; what a run left that came to no checkpoint
-  is replaced.
+  Returns:
+    The tree that `encode` makes, its arrays float32 with a row for each row.
 
   Raises:
-    UserError: the workdir holds a run of another configuration.
+    ValueError: there are no rows.
   """
-  path = workdir / "config.json"
-  text = to_json(config)
-  if path.exists() and checkpoint.steps(workdir):
-    old, new = _flat(json.loads(path.read_text())), _flat(json.loads(text))
-    for key in sorted((old.keys() | new.keys()) - _NO_MATTER):
-      if old.get(key) != new.get(key) and not key.startswith("evaluation."):
-        raise UserError(
-          f"{workdir} holds a run with {key}={old.get(key)!r}, not "
-          f"{new.get(key)!r}; give the same configuration to resume it, or "
-          "another --workdir"
-        )
-  elif path.exists() and path.read_text() != text:
-    shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
-  if not path.exists() or path.read_text() != text:
-    _write_text(path, text)
+  count = len(arrays[0])
+  if not count:
+    raise ValueError("nothing to encode: the arrays have no rows")
+  rows = []
+  for start in range(0, count, batch_size):
+    at = np.minimum(np.arange(start, start + batch_size), count - 1)
+    rows.append(jax.device_get(encode(*(x[at] for x in arrays))))
+  joined = jax.tree.map(lambda *x: np.concatenate(x).astype(np.float32), *rows)
+  return jax.tree.map(lambda x: x[:count], joined)
 
 
-def _flat(tree, prefix="") -> dict[str, Any]:
-  if not isinstance(tree, dict):
-    return {prefix[:-1]: tree}
-  items = (_flat(v, f"{prefix}{k}.") for k, v in tree.items())
-  return {k: v for item in items for k, v in item.items()}
+@dataclasses.dataclass(frozen=True)
+class _Programs:
+  """Compiled functions of parameters and arrays; every device has the result.
 
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)
-
-
-def prepare_tokenizer(workdir: pathlib.Path, texts, config: ConfigDict):
-  """The tokenizer of the run: the one in the workdir, or a new one.
-
-  A new one is that of the pretrained report encoder, or learnt from `texts`.
-
-  Args:
-    workdir: of the run.
-    texts: distinct pretraining reports.
-    config: the whole configuration.
+  Compiled anew for each shape.
   """
-  directory = workdir / "tokenizer"
-  if not directory.exists():
-    if report_tower.is_pretrained(config):
-      tokenizer = report_tower.load_tokenizer(config)
-    else:
-      logging.info("learning word pieces from %d distinct reports", len(texts))
-      tokenizer = reports.train_tokenizer(texts, config.data.vocab_size)
-    with tempfile.TemporaryDirectory(dir=workdir) as temporary:
-      part = pathlib.Path(temporary) / "tokenizer"
-      reports.save_tokenizer(tokenizer, part)
-      os.replace(part, directory)
-  return reports.load_tokenizer(directory)
+
+  encode_ecg: Callable[..., cgdmer.Embedding]
+  encode_report: Callable[..., cgdmer.Embedding]
+  reconstruct: Callable[..., Restored]
 
 
-def check_source(source: EcgSource, config: ConfigDict) -> None:
-  """Raises UserError unless the model can read the records of `source`."""
-  want = config.preprocess.sampling_rate
-  if source.sampling_rate != want:
-    raise UserError(
-      f"{source.name} is sampled at {source.sampling_rate} Hz, the model reads "
-      f"{want} Hz; build the {want} Hz configuration of the data set"
+_COMPILED: dict[str, _Programs] = {}
+
+
+def _programs(forward: Forward) -> _Programs:
+  """The programs of an architecture, the same for all of its checkpoints."""
+  model = forward.model
+  key = json.dumps(
+    [
+      model.config.to_dict(),
+      forward.preprocess.to_dict(),
+      dataclasses.asdict(model.compute),
+      dataclasses.asdict(model.vocabulary),
+      [model.use_report, model.use_specific, model.num_frozen],
+      [model.reconstruct, model.use_mlm],
+      repr(forward.mesh),
+    ],
+    sort_keys=True,
+    default=str,
+  )
+  if key not in _COMPILED:
+    everywhere = NamedSharding(forward.mesh, PartitionSpec())
+    _COMPILED[key] = _Programs(
+      jax.jit(forward.encode_ecg, out_shardings=everywhere),
+      jax.jit(forward.encode_report, out_shardings=everywhere),
+      jax.jit(forward.reconstruct, static_argnums=4, out_shardings=everywhere),
     )
+  return _COMPILED[key]
 
 
-def _workdir(path: str) -> pathlib.Path:
-  """The workdir that a path leads to or into."""
+def find_workdir(path: str | pathlib.Path) -> pathlib.Path:
+  """The workdir that a path leads to or into.
+
+  Raises:
+    UserError: there is none.
+  """
   workdir = pathlib.Path(path)
-  while not (workdir / "config.json").exists():
+  while not (workdir / saved.FILE_NAME).exists():
     if workdir == workdir.parent:
       raise UserError(
         f"no run in {path}: expected config.json and checkpoints/ there, as "
@@ -156,24 +265,21 @@ def _workdir(path: str) -> pathlib.Path:
   return workdir
 
 
-def read_config(path: str) -> ConfigDict:
-  """The configuration of a run; for `path` and errors see `load`."""
-  text = (_workdir(path) / "config.json").read_text()
-  return ConfigDict(json.loads(text))
+def read_config(path: str | pathlib.Path) -> ConfigDict:
+  """The configuration of a run; `path` as for `load`."""
+  return saved.read(find_workdir(path))
 
 
 def load(
-  path: str,
-  num_samples: int,
+  path: str | pathlib.Path,
   mesh: jax.sharding.Mesh,
   random: ConfigDict | None = None,
-) -> Experiment:
+) -> TrainedModel:
   """Loads a pretrained model, on whatever mesh it was trained.
 
   Args:
     path: workdir of a run, or one checkpoint in it
       (`<workdir>/checkpoints/<step>`).
-    num_samples: T of the records to be read.
     mesh: devices for the parameters.
     random: a configuration like that of the run, for random parameters in
       place of the trained ones: what training must beat.
@@ -181,32 +287,43 @@ def load(
   Raises:
     UserError: no run there, or its checkpoint is of another architecture.
   """
-  config = random or read_config(path)
-  tokenizer = reports.load_tokenizer(_workdir(path) / "tokenizer")
-  model = train_step.build_model(
-    config, num_samples, reports.vocabulary(tokenizer)
-  )
+  workdir = find_workdir(path)
+  config = random or saved.read(workdir)
+  tokenizer = reports.load_tokenizer(workdir / "tokenizer")
+  model = setup.build_model(config, reports.vocabulary(tokenizer))
+  forward = Forward(model, config.preprocess, mesh)
   if random:
-    state = train_step.create_state(
-      model, config, optax.identity(), num_samples, mesh
-    )
-    return Experiment("random", config, model, state.params, tokenizer)
+    state = train_step.create_state(model, optax.identity(), mesh, config.seed)
+    return TrainedModel("random", config, forward, state.params, tokenizer)
   directory = checkpoint.find_checkpoint(path)
-  abstract = jax.eval_shape(
-    lambda: train_step.init_params(model, config, num_samples)
+  abstract = sharding.abstract(
+    lambda: train_step.init_params(model, config.seed), mesh
   )
-  abstract = jax.tree.map(
-    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-    abstract,
-    sharding.state_shardings(abstract, mesh),
-  )
-  params = checkpoint.load_params(directory, abstract)
-  return Experiment(
+  return TrainedModel(
     config.recipe,
     config,
-    model,
-    params,
+    forward,
+    checkpoint.load_params(directory, abstract),
     tokenizer,
     str(directory),
     int(directory.name),
   )
+
+
+def check_sampling_rate(name: str, rate: int, config: ConfigDict) -> None:
+  """Checks that a model can read the records of a data set.
+
+  Args:
+    name: the data set, for the message.
+    rate: its sampling rate in Hz.
+    config: `config.preprocess` of the model.
+
+  Raises:
+    UserError: the rates differ.
+  """
+  if rate != config.sampling_rate:
+    raise UserError(
+      f"{name} is sampled at {rate} Hz, the model reads "
+      f"{config.sampling_rate} Hz; build the {config.sampling_rate} Hz "
+      "configuration of the data set"
+    )

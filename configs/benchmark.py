@@ -26,4 +26,4 @@ from cgdmer_jax.config import presets
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """See the module docstring."""
-  return presets.evaluate((), arg, preset="built")
+  return presets.evaluate(("all",), arg, preset="built")

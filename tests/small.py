@@ -3,7 +3,9 @@
 import numpy as np
 
 from cgdmer_jax.config import fields
+from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.data.reports import Vocabulary
+from cgdmer_jax.train import optim, setup
 from configs import pretrain
 
 NUM_SAMPLES = 200
@@ -34,11 +36,21 @@ def batch(size=8, seed=0):
   ecg = rng.normal(scale=400, size=(size, 12, NUM_SAMPLES)).cumsum(-1) / 8
   ecg = np.where(lead_valid[..., None], ecg, 0).astype(np.int16)
   statement = np.where(tokens > 4, np.arange(16)[None] // 5, -1)
-  return {
-    "ecg": ecg,
-    "lead_valid": lead_valid,
-    "tokens": tokens,
-    "statement": statement.astype(np.int32),
-    "report": np.maximum(np.arange(size, dtype=np.int32), 1),
-    "has_text": np.ones(size, bool),
-  }
+  return Batch(
+    ecg=ecg,
+    lead_valid=lead_valid,
+    tokens=tokens,
+    statement=statement.astype(np.int32),
+    report=np.maximum(np.arange(size, dtype=np.int32), 1),
+    has_text=np.ones(size, bool),
+  )
+
+
+def objective(config, mesh=None):
+  return setup.make_objective(config, VOCABULARY, mesh)
+
+
+def optimizer(config, total_steps):
+  return optim.make_optimizer(
+    config.optim, config.report, config.model.report.depth, total_steps
+  )

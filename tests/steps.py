@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from cgdmer_jax import sharding
-from cgdmer_jax.train import optim, step_program, train_step
+from cgdmer_jax.train import setup, step_program, train_step
 from tests import small
 
 
@@ -15,16 +15,14 @@ def mesh_of(shape):
 
 def run_steps(config, shape, steps):
   mesh = mesh_of(shape)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  optimizer = optim.make_optimizer(config, 30)
-  state = train_step.create_state(
-    model, config, optimizer, small.NUM_SAMPLES, mesh
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  optimizer = small.optimizer(config, 30)
+  state = train_step.create_state(model, optimizer, mesh, config.seed)
   step = step_program.StepProgram(
-    train_step.make_train_step(model, config, optimizer, mesh),
-    train_step.abstract_state(
-      model, config, optimizer, small.NUM_SAMPLES, mesh
+    train_step.make_train_step(
+      small.objective(config, mesh), optimizer, config.seed
     ),
+    train_step.abstract_state(model, optimizer, mesh),
   )
   history = []
   for _ in range(steps):

@@ -7,7 +7,7 @@ import pytest
 
 from cgdmer_jax import bench
 from cgdmer_jax.config import fields, presets
-from cgdmer_jax.train import flops, train_step
+from cgdmer_jax.train import flops, setup, train_step
 from configs import bench as bench_config
 from data_builders import build
 
@@ -71,10 +71,10 @@ def test_noise_where_nobody_has_the_data(tmp_path, capsys):
 @pytest.mark.parametrize("size", presets.SIZES)
 def test_sizes_are_those_of_vision_transformers(size):
   config = bench_config.get_config(size)
-  model = train_step.build_model(
-    config, 1000, bench.Vocabulary(2000, 0, 1, 4, (0, 1, 2, 3, 4))
+  model = setup.build_model(
+    config, bench.Vocabulary(2000, 0, 1, 4, (0, 1, 2, 3, 4))
   )
-  params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
+  params = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   blocks = params["ecg_encoder"]["blocks"]["layers"]
   count = sum(x.size for x in jax.tree.leaves(blocks)) / 1e6
   # Dosovitskiy et al. 2021, table 1, and Touvron et al. 2021, table 1, without
@@ -85,10 +85,10 @@ def test_sizes_are_those_of_vision_transformers(size):
 
 def test_st_mem_is_as_large_as_theirs():
   config = bench_config.get_config("st_mem_base")
-  model = train_step.build_model(
-    config, 2250, bench.Vocabulary(2000, 0, 1, 4, (0, 1, 2, 3, 4))
+  model = setup.build_model(
+    config, bench.Vocabulary(2000, 0, 1, 4, (0, 1, 2, 3, 4))
   )
-  params = jax.eval_shape(lambda: train_step.init_params(model, config, 2250))
+  params = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   blocks = [params["ecg_encoder"]["blocks"], params["shared_encoder"]]
   count = sum(x.size for x in jax.tree.leaves(blocks)) / 1e6
   assert count == pytest.approx(85.1, rel=0.01)  # 12 blocks of ViT-base

@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from cgdmer_jax import distributed, pretrain, sharding
-from cgdmer_jax import trained_model as experiment
+from cgdmer_jax import distributed, pretrain, sharding, trained_model
 from cgdmer_jax.data import reports
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import hf_bert
@@ -96,7 +95,7 @@ def wait_for_step(workdir, step):
 
 def parameters(workdir):
   mesh = sharding.make_mesh((-1, 1, 1))
-  loaded = experiment.load(str(workdir), 1000, mesh)
+  loaded = trained_model.load(workdir, mesh)
   assert loaded.step == STEPS
   leaves = jax.tree_util.tree_leaves_with_path(loaded.params)
   arrays = {jax.tree_util.keystr(k): np.array(v) for k, v in leaves}

@@ -11,15 +11,16 @@ import optax
 import pytest
 
 from cgdmer_jax import evaluate, sharding
-from cgdmer_jax import trained_model as experiment
+from cgdmer_jax.config import saved
 from cgdmer_jax.data import index as index_lib
-from cgdmer_jax.data import preprocessing, reports
+from cgdmer_jax.data import preprocessing, reports, views
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.encoders import parse as encoders
 from cgdmer_jax.evaluators.tasks import adapters as tasks
-from cgdmer_jax.train import checkpoint, train_step
+from cgdmer_jax.train import checkpoint, setup, train_step
+from cgdmer_jax.train import tokenizer as tokenizer_lib
 from configs import benchmark
 from data_builders import build
 from tests import toy
@@ -38,13 +39,13 @@ def make_run(data_dir, workdir, recipe, seed=0, **changes):
   config = toy.get_config(f"recipe={recipe}").unlock()
   config.seed = seed
   config.update_from_flattened_dict(changes)
-  experiment.write_config(workdir, config)
+  saved.write(workdir, config, False)
   source = EcgSource("synthetic_ecg/tiny", "train", data_dir)
   texts = index_lib.load_index(source).reports
-  tokenizer = experiment.prepare_tokenizer(workdir, texts, config)
+  tokenizer = tokenizer_lib.prepare(workdir, texts, config)
   mesh = sharding.make_mesh((-1, 1, 1))
-  model = train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
-  state = train_step.create_state(model, config, optax.identity(), 1000, mesh)
+  model = setup.build_model(config, reports.vocabulary(tokenizer))
+  state = train_step.create_state(model, optax.identity(), mesh, config.seed)
   with checkpoint.Checkpointer(workdir, keep=1) as checkpointer:
     checkpointer.save(7, state)
   return workdir
@@ -178,7 +179,7 @@ def test_names_of_encoders(runs, data_dir):
   mesh = sharding.make_mesh((-1, 1, 1))
 
   def parse(names):
-    return encoders.parse(names, mesh, 16, 1000)
+    return encoders.parse(names, mesh, 16)
 
   found = parse(f"{runs}/clip-*, {runs}/mae-0/checkpoints/7,random")
   identities = [e.identity for e in found]
@@ -220,7 +221,7 @@ def test_a_run_that_is_not_done_is_no_seed_of_others(data_dir, tmp_path):
     make_run(
       data_dir, tmp_path / f"{seed}", "mae", seed, **{"train.steps": steps}
     )
-  found = encoders.parse(f"{tmp_path}/*", mesh, 16, 1000)
+  found = encoders.parse(f"{tmp_path}/*", mesh, 16)
   assert [e.identity.name for e in found] == ["mae", "mae", "mae, step 7"]
 
 
@@ -231,17 +232,17 @@ def test_features_of_others_with_one_file_name(tmp_path):
     ids = np.array([b"x", b"y"])
     np.savez(path, ids=ids, features=np.full((2, 3), i))
   mesh = sharding.make_mesh((-1, 1, 1))
-  found = encoders.parse(",".join(map(str, paths)), mesh, 16, 1000)
+  found = encoders.parse(",".join(map(str, paths)), mesh, 16)
   assert [e.identity.name for e in found] == [
     f"features ({name}/features.npz)" for name in "ab"
   ]
   for content in (b"", b"PK\x03\x04"):
     paths[0].write_bytes(content)
     with pytest.raises(UserError, match="cannot read the features"):
-      encoders.parse(str(paths[0]), mesh, 16, 1000)
+      encoders.parse(str(paths[0]), mesh, 16)
   np.savez(paths[0], ids=np.array(["x"]), features=np.array([["text"]]))
   with pytest.raises(UserError, match="cannot read the features"):
-    encoders.parse(str(paths[0]), mesh, 16, 1000)
+    encoders.parse(str(paths[0]), mesh, 16)
 
 
 def test_each_source_of_a_transfer_is_a_result_of_its_own(
@@ -284,7 +285,7 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
 
 def test_random_encoders_of_all_preprocessing(runs, data_dir):
   mesh = sharding.make_mesh((-1, 1, 1))
-  grid = encoders.parse(f"{runs}/clip-0,random_grid", mesh, 16, 1000)[1:]
+  grid = encoders.parse(f"{runs}/clip-0,random_grid", mesh, 16)[1:]
   assert len(grid) == 12
   names = [e.identity.name for e in grid]
   assert "random, 50 Hz, lead, above 0.5 Hz" in names
@@ -297,7 +298,7 @@ def test_random_encoders_of_all_preprocessing(runs, data_dir):
   for encoder in pair:
     assert encoder.ecg(source).shared.shape == (5, 16)
   # Half the rate, each second sample; what lies above 20 Hz is gone.
-  slow = encoders._Decimated(source, 2)
+  slow = views.Decimated(source, 2)
   ecg, whole = slow.signal(0)["ecg"], source.signal(0)["ecg"]
   assert ecg.shape == (12, 500) and slow.sampling_rate == 50
   assert np.corrcoef(ecg[1], whole[1, ::2])[0, 1] > 0.95
@@ -306,7 +307,7 @@ def test_random_encoders_of_all_preprocessing(runs, data_dir):
 def test_random_convolutions_see_what_is_given(runs, data_dir):
   del runs
   mesh = sharding.make_mesh((-1, 1, 1))
-  (encoder,) = encoders.parse("random_convolutions", mesh, 8, 1000)
+  (encoder,) = encoders.parse("random_convolutions", mesh, 8)
   source = EcgSource("synthetic_ecg/tiny", "test[:9]", data_dir)
   found = encoder.ecg(source).shared
   assert found.shape == (9, 2010) and np.isfinite(found).all()

@@ -16,11 +16,11 @@ import jax
 import numpy as np
 import pytest
 
-from cgdmer_jax import evaluate, pretrain, sharding
-from cgdmer_jax import trained_model as experiment
+from cgdmer_jax import evaluate, pretrain, sharding, trained_model
+from cgdmer_jax.config import saved
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.encoders import features
+from cgdmer_jax.evaluators.encoders import features, parse
 from cgdmer_jax.train import checkpoint
 from configs import zero_shot as zero_shot_config
 from data_builders import build
@@ -147,11 +147,11 @@ def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path, caplog):
   check_results("cg_dmer", whole)
   config = toy.get_config()
   mesh = sharding.make_mesh(config.mesh)
-  loaded = experiment.load(str(whole), 1000, mesh)
+  loaded = trained_model.load(whole, mesh)
   assert loaded.step == 7 and loaded.name == "cg_dmer"
   # Another mesh scores the same.
-  names = f"{whole},random"
-  evaluate.evaluate(names, config.evaluation, mesh, tmp_path, data_dir)
+  found = parse.parse(f"{whole},random", mesh, config.evaluation.batch_size)
+  evaluate.evaluate(found, config.evaluation, mesh, tmp_path, data_dir)
   first, second = (
     macro(d, "zero_shot", "rhythm", "cg_dmer") for d in (whole, tmp_path)
   )
@@ -160,15 +160,16 @@ def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path, caplog):
   # parameter stays bit-identical.
   before = jax.tree.map(np.array, jax.device_get(loaded.params))
   source = EcgSource("synthetic_ecg/tiny", "test[:21]", data_dir)
-  extractor = features.Extractor(loaded, mesh)
-  eight, twelve = (extractor.ecg(loaded, source, n) for n in (8, 12))
+  eight, twelve = (
+    features.extract(loaded.embed, source, n, mesh) for n in (8, 12)
+  )
   assert eight.shared.shape == (21, 16)
   jax.tree.map(np.testing.assert_array_equal, before, loaded.params)
   np.testing.assert_allclose(eight.shared, twelve.shared, atol=1e-5)
   caplog.clear()
-  extractor.report(loaded, ["sinus rhythm"])
+  loaded.encode_report(["sinus rhythm"])
   assert not caplog.records
-  extractor.report(loaded, ["sinus rhythm", "atrial fibrillation " * 20])
+  loaded.encode_report(["sinus rhythm", "atrial fibrillation " * 20])
   assert "50.0 % of 2 texts are longer" in caplog.text
   # The same workdir with another configuration is refused, nothing is lost.
   message = f"holds a run with optim.lr={config.optim.lr}, not 0.5"
@@ -184,7 +185,7 @@ def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path, caplog):
     text.replace('"mlp_dim": 24', '"mlp_dim": 32')
   )
   with pytest.raises(UserError, match="another architecture|this config"):
-    experiment.load(str(other), 1000, mesh)
+    trained_model.load(other, mesh)
 
 
 @pytest.mark.parametrize(
@@ -305,17 +306,15 @@ def test_evaluation_of_data_that_are_not_built(data_dir, tmp_path):
 
 def test_a_run_without_a_checkpoint_may_be_configured_anew(tmp_path):
   config = toy.get_config()
-  experiment.write_config(tmp_path, config)
-  (tmp_path / "tokenizer").mkdir()
-  experiment.write_config(tmp_path, config)
-  assert (tmp_path / "tokenizer").exists()
+  assert not saved.write(tmp_path, config, is_begun=False)
+  assert not saved.write(tmp_path, config, is_begun=False)
   with config.unlocked():
     config.data.vocab_size = 200
-  experiment.write_config(tmp_path, config)
-  assert not (tmp_path / "tokenizer").exists()  # of other data, perhaps
+  # What was left belongs to other data, perhaps.
+  assert saved.write(tmp_path, config, is_begun=False)
   assert '"vocab_size": 200' in (tmp_path / "config.json").read_text()
 
 
 def test_no_run_where_a_checkpoint_is_asked_for(tmp_path):
   with pytest.raises(UserError, match="no run in .*: expected config.json"):
-    experiment.load(str(tmp_path), 1000, sharding.make_mesh((-1, 1, 1)))
+    trained_model.load(tmp_path, sharding.make_mesh((-1, 1, 1)))

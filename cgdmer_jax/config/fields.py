@@ -119,7 +119,7 @@ def evaluation(datasets: str, tasks: tuple[str, ...]) -> ConfigDict:
 
   Args:
     datasets: names, separated by commas; empty: all that are built.
-    tasks: names; empty: every task.
+    tasks: names; ("all",): every task; empty: nothing is evaluated.
   """
   c = ConfigDict(
     dict(

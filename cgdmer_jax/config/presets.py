@@ -105,7 +105,7 @@ def evaluate(
   """Configuration of an evaluation.
 
   Args:
-    tasks: names; empty: every task.
+    tasks: names; ("all",): every task.
     arg: behind the colon of `--config`: a preset of `DATASETS`, and
       `labels=NAME` for one label set.
     preset: the one without `arg`.

@@ -16,11 +16,20 @@ import numpy as np
 
 from cgdmer_jax.errors import UserError
 
-Batch = dict[str, np.ndarray]
+# Fields of `batch.Batch` of this process, or some of them, by their names.
+HostBatch = dict[str, np.ndarray]
 
 
 class SignalSource(Protocol):
-  """What batches are read from; `EcgSource` is one."""
+  """What batches are read from; `EcgSource` is one.
+
+  Attributes:
+    name: name for messages.
+    sampling_rate: Hz.
+  """
+
+  name: str
+  sampling_rate: int
 
   def __len__(self) -> int:
     """Number of records."""
@@ -32,7 +41,7 @@ class SignalSource(Protocol):
 def train_batches(
   source: SignalSource,
   report_ids: np.ndarray,
-  report_rows: Callable[[np.ndarray, np.ndarray], Batch],
+  report_rows: Callable[[np.ndarray, np.ndarray], HostBatch],
   *,
   batch_size: int,
   seed: int,
@@ -41,7 +50,7 @@ def train_batches(
   process_count: int = 1,
   num_threads: int = 2,
   num_workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[HostBatch]:
   """Endless training batches, beginning with the one of `start_step`.
 
   Every epoch visits each record once, in a new order. Where `batch_size` does
@@ -89,7 +98,7 @@ def train_batches(
 
 
 def prefetch(
-  batches: Iterator[Batch], put: Callable[[Batch], Any], ahead: int = 2
+  batches: Iterator[HostBatch], put: Callable[[HostBatch], Any], ahead: int = 2
 ) -> Iterator[Any]:
   """Takes batches to the devices while earlier ones are still in use.
 
@@ -114,7 +123,7 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
   num_threads: int = 2,
-) -> Iterator[Batch]:
+) -> Iterator[HostBatch]:
   """All records once, in order, in batches of equal size.
 
   The last batch is filled up by repeating the last record, with `valid` False:
@@ -152,7 +161,7 @@ def _process_rows(batch_size: int, index: int, count: int) -> slice:
   return slice(index * b, (index + 1) * b)
 
 
-def _read(source: SignalSource, indices: np.ndarray) -> Batch:
+def _read(source: SignalSource, indices: np.ndarray) -> HostBatch:
   records = [source.signal(int(i)) for i in indices]
   return {
     "ecg": np.stack([r["ecg"] for r in records]),
@@ -168,7 +177,7 @@ class _Read:
     self._source = source
     self._rows = rows
 
-  def __call__(self, indices: Sequence[int] | np.ndarray) -> Batch:
+  def __call__(self, indices: Sequence[int] | np.ndarray) -> HostBatch:
     indices = np.asarray(indices)
     batch = _read(self._source, indices[self._rows])
     return {**batch, "whole_batch": indices}
@@ -183,7 +192,7 @@ class _ReadInOrder:
     self._batch_size = batch_size
     self._rows = rows
 
-  def __call__(self, start: int) -> Batch:
+  def __call__(self, start: int) -> HostBatch:
     indices = np.arange(start, start + self._batch_size)
     batch = _read(self._source, np.minimum(indices, self._last)[self._rows])
     return {**batch, "valid": indices[self._rows] <= self._last}

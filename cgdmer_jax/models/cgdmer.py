@@ -55,11 +55,10 @@ class Outputs:
 
 
 class CGDMER(nn.Module):
-  """The whole model.
+  """The whole model; it reads records of any number of patches.
 
   Attributes:
     config: `config.model`.
-    num_patches: N, patches a lead.
     vocabulary: of the report tokenizer.
     use_report: whether there is a report tower.
     use_specific: whether there are modality-specific encoders.
@@ -71,7 +70,6 @@ class CGDMER(nn.Module):
   """
 
   config: ConfigDict
-  num_patches: int
   vocabulary: Vocabulary
   use_report: bool
   use_specific: bool
@@ -96,10 +94,7 @@ class CGDMER(nn.Module):
       return nn.Dense(c.disentangle.width, dtype=self.compute.dtype)
 
     self.ecg_encoder = ecg_encoder.EcgEncoder(
-      num_leads=NUM_LEADS,
-      num_patches=self.num_patches,
-      compute=self.compute,
-      **c.ecg,
+      num_leads=NUM_LEADS, compute=self.compute, **c.ecg
     )
     self.ecg_projection = project()
     self.shared_encoder = disentangle()
@@ -107,8 +102,6 @@ class CGDMER(nn.Module):
       self.ecg_specific_encoder = disentangle()
     if self.reconstruct:
       self.ecg_decoder = decoders.EcgDecoder(
-        num_leads=NUM_LEADS,
-        num_patches=self.num_patches,
         patch_length=c.patch_length,
         compute=self.compute,
         **c.ecg_decoder,
@@ -164,7 +157,7 @@ class CGDMER(nn.Module):
     visible = jnp.take_along_axis(
       patches.reshape(b, l * n, p), mask.visible[..., None], axis=1
     )
-    x = self.ecg_encoder(visible, mask.visible, mask.seen)
+    x = self.ecg_encoder(visible, mask.visible, mask.seen, n)
     specific = self.ecg_specific_encoder if self.use_specific else None
     return self._disentangle(self.ecg_projection(x), mask.seen, specific)
 

@@ -13,8 +13,6 @@ from cgdmer_jax.models import layers, masking
 class EcgDecoder(nn.Module):
   """Axial transformer that restores the samples of all patches."""
 
-  num_leads: int
-  num_patches: int
   patch_length: int
   width: int
   depth: int
@@ -40,7 +38,8 @@ class EcgDecoder(nn.Module):
     Returns:
       Predicted samples of every patch, hidden or not.
     """
-    b, l, n, d = tokens.shape[0], self.num_leads, self.num_patches, self.width
+    b, l, n = mask.hidden.shape
+    d = self.width
     dtype = self.compute.dtype
     x = nn.Dense(d, dtype=dtype, name="fuse")(tokens)
     embed = nn.initializers.normal(0.02)

@@ -49,7 +49,6 @@ class EcgEncoder(nn.Module):
   """Patch stem, lead and time embedding, joint space-time attention."""
 
   num_leads: int
-  num_patches: int
   width: int
   depth: int
   num_heads: int
@@ -63,6 +62,7 @@ class EcgEncoder(nn.Module):
     patches: Float[Array, "batch token sample"],
     index: Int[Array, "batch token"],
     seen: Bool[Array, "batch token"],
+    num_patches: int,
   ) -> Float[Array, "batch token width"]:
     """Encodes the given patches, and nothing else.
 
@@ -70,6 +70,7 @@ class EcgEncoder(nn.Module):
       patches: samples of the visible patches.
       index: flat patch index lead * num_patches + time.
       seen: False for slots that are to be ignored (patches of missing leads).
+      num_patches: N, patches a lead.
 
     Returns:
       Tokens; those of ignored slots are meaningless.
@@ -77,7 +78,7 @@ class EcgEncoder(nn.Module):
     dtype = self.compute.dtype
     x = PatchStem(self.width, self.stem, dtype, name="stem")(patches)
     # A product with one-hot rows: the gradient of a gather is a scatter, slow.
-    lead = jax.nn.one_hot(index // self.num_patches, self.num_leads)
+    lead = jax.nn.one_hot(index // num_patches, self.num_leads)
     x += nn.Dense(
       self.width,
       use_bias=False,
@@ -85,8 +86,8 @@ class EcgEncoder(nn.Module):
       kernel_init=nn.initializers.normal(0.02),
       name="lead_embedding",
     )(lead)
-    time = layers.sincos_embedding(self.num_patches, self.width)
-    x += jnp.asarray(time, x.dtype)[index % self.num_patches]
+    time = layers.sincos_embedding(num_patches, self.width)
+    x += jnp.asarray(time, x.dtype)[index % num_patches]
     return layers.Transformer(
       self.depth, self.num_heads, self.mlp_dim, self.compute, name="blocks"
     )(x, seen)

@@ -6,16 +6,15 @@ function of a PRNG key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from cgdmer_jax.data.reports import Vocabulary
-
-KINDS = ("none", "random", "temporal", "spatial", "spatial_temporal")
 
 
 @flax.struct.dataclass
@@ -55,6 +54,88 @@ def num_hidden(count: int, ratio: float) -> int:
   return min(round(count * ratio), count - 1)
 
 
+class Grid(NamedTuple):
+  """The L x N patches of each record, for a kind of mask to choose from.
+
+  Attributes:
+    batch: B.
+    leads: L.
+    times: N, patches a lead.
+    visible_leads: how many leads stay in view.
+    visible_times: how many patches of a lead stay in view.
+    missing: float (B, L), 2 where a lead is missing and 0 elsewhere. Added to
+      noise below 1, it ranks missing leads last.
+  """
+
+  batch: int
+  leads: int
+  times: int
+  visible_leads: int
+  visible_times: int
+  missing: Float[Array, "batch lead"]
+
+
+# From two keys and the grid: which patches stay in view, bool (B, L, N), and
+# how many these are in each record, a static number.
+Kind = Callable[
+  [Key[Array, ""], Key[Array, ""], Grid], tuple[Bool[Array, "b l n"], int]
+]
+
+
+def _random(
+  lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
+) -> tuple[Bool[Array, "b l n"], int]:
+  """Patches anywhere, as many as `spatial_temporal` leaves in view."""
+  del lead_key
+  count = grid.visible_leads * grid.visible_times
+  shape = grid.batch, grid.leads, grid.times
+  noise = jax.random.uniform(time_key, shape) + grid.missing[..., None]
+  rank = _rank(noise.reshape(grid.batch, -1))
+  return (rank < count).reshape(shape), count
+
+
+def _temporal(
+  lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
+) -> tuple[Bool[Array, "b l n"], int]:
+  """The same times in every lead."""
+  del lead_key
+  rank = _rank(jax.random.uniform(time_key, (grid.batch, 1, grid.times)))
+  shape = grid.batch, grid.leads, grid.times
+  visible = jnp.broadcast_to(rank < grid.visible_times, shape)
+  return visible, grid.leads * grid.visible_times
+
+
+def _spatial(
+  lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
+) -> tuple[Bool[Array, "b l n"], int]:
+  """Whole leads."""
+  del time_key
+  noise = jax.random.uniform(lead_key, (grid.batch, grid.leads))
+  visible = _rank(noise + grid.missing) < grid.visible_leads
+  shape = grid.batch, grid.leads, grid.times
+  visible = jnp.broadcast_to(visible[..., None], shape)
+  return visible, grid.visible_leads * grid.times
+
+
+def _spatial_temporal(
+  lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
+) -> tuple[Bool[Array, "b l n"], int]:
+  """Whole leads, and in each of the others times of its own."""
+  visible, _ = _spatial(lead_key, time_key, grid)
+  rank = _rank(jax.random.uniform(time_key, visible.shape))
+  visible &= rank < grid.visible_times
+  return visible, grid.visible_leads * grid.visible_times
+
+
+_KINDS: dict[str, Kind] = {
+  "random": _random,
+  "temporal": _temporal,
+  "spatial": _spatial,
+  "spatial_temporal": _spatial_temporal,
+}
+KINDS = ("none", *_KINDS)
+
+
 def sample_patch_mask(
   key: Key[Array, ""],
   lead_valid: Bool[Array, "batch lead"],
@@ -88,40 +169,46 @@ def sample_patch_mask(
   Raises:
     ValueError: unknown kind.
   """
+  if kind not in KINDS:
+    raise ValueError(f"unknown mask kind {kind!r}; one of {', '.join(KINDS)}")
   if kind == "none":
     return full_view(lead_valid, num_patches)
   b, l = lead_valid.shape
-  n = num_patches
+  grid = Grid(
+    b,
+    l,
+    num_patches,
+    l - num_hidden(l, lead_ratio),
+    num_patches - num_hidden(num_patches, time_ratio),
+    2.0 * ~lead_valid,
+  )
   lead_key, time_key = jax.random.split(key)
-  visible_leads = l - num_hidden(l, lead_ratio)
-  visible_times = n - num_hidden(n, time_ratio)
-  missing = 2.0 * ~lead_valid  # Noise is below 1: missing leads come last.
-  if kind == "random":
-    num_visible = visible_leads * visible_times
-    noise = jax.random.uniform(time_key, (b, l, n)) + missing[..., None]
-    rank = _rank(noise.reshape(b, l * n))
-    visible = (rank < num_visible).reshape(b, l, n)
-  elif kind == "temporal":
-    num_visible = l * visible_times
-    rank = _rank(jax.random.uniform(time_key, (b, 1, n)))
-    visible = jnp.broadcast_to(rank < visible_times, (b, l, n))
-  elif kind in ("spatial", "spatial_temporal"):
-    rank = _rank(jax.random.uniform(lead_key, (b, l)) + missing)
-    visible = jnp.broadcast_to((rank < visible_leads)[..., None], (b, l, n))
-    num_visible = visible_leads * n
-    if kind == "spatial_temporal":
-      rank = _rank(jax.random.uniform(time_key, (b, l, n)))
-      visible &= rank < visible_times
-      num_visible = visible_leads * visible_times
-  else:
-    raise ValueError(f"unknown mask kind {kind!r}; one of {', '.join(KINDS)}")
+  visible, num_visible = _KINDS[kind](lead_key, time_key, grid)
+  return patch_mask(visible, lead_valid, num_visible)
+
+
+def patch_mask(
+  visible: Bool[Array, "batch lead patch"],
+  lead_valid: Bool[Array, "batch lead"],
+  num_visible: int,
+) -> PatchMask:
+  """The mask that leaves given patches in view.
+
+  Args:
+    visible: which patches; those of missing leads are not seen even so.
+    lead_valid: False where a lead is missing in the record.
+    num_visible: V, slots for them; at least as many as any record has. Slots
+      that a record does not fill are marked in `seen`.
+  """
+  b, l, n = visible.shape
+  valid = jnp.broadcast_to(lead_valid[..., None], visible.shape)
   order = jnp.argsort(~visible.reshape(b, l * n), axis=-1, stable=True)
-  seen = jnp.take_along_axis(lead_valid, order[:, :num_visible] // n, axis=1)
+  seen = (visible & valid).reshape(b, l * n)
   return PatchMask(
     order=order,
     inverse=jnp.argsort(order, axis=-1),
-    seen=seen,
-    hidden=~visible & lead_valid[..., None],
+    seen=jnp.take_along_axis(seen, order[:, :num_visible], axis=1),
+    hidden=~visible & valid,
     num_visible=num_visible,
   )
 

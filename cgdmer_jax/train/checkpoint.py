@@ -313,6 +313,11 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
   )
 
 
+def written(directory: epath.PathLike) -> str:
+  """Says when a checkpoint was written: another one says something else."""
+  return (_absolute(directory) / "_CHECKPOINT_METADATA").read_text()
+
+
 def steps(workdir: epath.PathLike) -> list[int]:
   """Steps of the complete checkpoints of a run."""
   return _steps(_absolute(workdir) / _SUBDIRECTORY)

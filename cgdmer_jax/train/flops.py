@@ -6,15 +6,17 @@ Here the traced program is walked instead.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.extend
-from ml_collections import ConfigDict
 
-from cgdmer_jax.models import cgdmer, layers
-from cgdmer_jax.train import objective, optim, train_step
+from cgdmer_jax.data.batch import Batch
+from cgdmer_jax.train import optim, train_step
+from cgdmer_jax.train.objective import Objective
 
 # Dense 16-bit products with float32 sums, per second and JAX device, by what
 # `device_kind` contains; of the makers' data sheets.
@@ -53,37 +55,42 @@ def count(function: Callable, *arguments) -> int:
   return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def of_step(
-  model: cgdmer.CGDMER, config: ConfigDict, params, batch: objective.Batch
-) -> int:
+def of_step(objective: Objective, params: Any, batch: Batch) -> int:
   """Operations that one training step needs, forward and backward.
 
   Those of the model: what a configuration recomputes to save memory is not
   counted, nor what the optimizer does.
 
   Args:
-    model: the modules.
-    config: of the training.
+    objective: of the training.
     params: shapes are enough.
     batch: the global batch; shapes are enough.
   """
-  plain = config.copy_and_resolve_references()
-  with plain.unlocked():
-    plain.train.microbatches = 1
+  model = objective.forward.model
+  plain = dataclasses.replace(
+    objective,
+    forward=dataclasses.replace(
+      objective.forward,
+      model=model.clone(
+        compute=dataclasses.replace(model.compute, remat="none")
+      ),
+      mesh=None,
+    ),
+    loss=objective.loss.copy_and_resolve_references(),
+    microbatches=1,
+  )
+  with plain.loss.unlocked():
     plain.loss.ring = False
-  compute = layers.Compute(**{**config.compute, "remat": "none"})
-  model = model.clone(compute=compute)
   trained, frozen = optim.split(params, model.num_frozen)
 
   def gradient(trained, frozen, batch):
     def loss_fn(trained):
-      params = optim.merge(trained, frozen)
-      key = train_step.step_key(config.seed, 0)
-      return objective.loss_terms(model, plain, params, batch, key)["loss"]
+      key = train_step.step_key(0, 0)
+      return plain.terms(optim.merge(trained, frozen), batch, key)["loss"]
 
     return jax.grad(loss_fn)(trained)
 
-  return count(gradient, trained, frozen, dict(batch))
+  return count(gradient, trained, frozen, batch)
 
 
 def _count(jaxpr) -> int:

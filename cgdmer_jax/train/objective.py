@@ -6,7 +6,8 @@ can be encoded in parts; the losses compare all records of the global batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -17,10 +18,10 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.data import preprocessing
+from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking
+from cgdmer_jax.models.forward import Forward
 from cgdmer_jax.train import losses, ring
-
-Batch = Mapping[str, Array]
 
 
 @flax.struct.dataclass
@@ -40,153 +41,147 @@ class Encoded:
   word_error: tuple[Array, Array] | None
 
 
-def draw(
-  model: cgdmer.CGDMER, config: ConfigDict, batch: Batch, key: Key[Array, ""]
-) -> tuple[masking.PatchMask, masking.TokenMask]:
-  """Everything random of a step: which patches and which words are hidden."""
-  patch_key, statement_key, token_key = jax.random.split(key, 3)
-  mask = masking.sample_patch_mask(
-    patch_key,
-    batch["lead_valid"],
-    model.num_patches,
-    config.mask.kind,
-    config.mask.lead_ratio,
-    config.mask.time_ratio,
-  )
-  tokens = batch["tokens"]
-  if tuple(config.data.statements) != (0,):
-    tokens = masking.sample_statements(
-      statement_key,
-      tokens,
-      batch["statement"],
-      config.data.statements,
-      config.report.max_length,
-      model.vocabulary.pad_id,
-    )
-  if not model.use_mlm:
-    return mask, masking.unmasked_tokens(tokens)
-  return mask, masking.sample_token_mask(
-    token_key, tokens, config.mask.token_ratio, model.vocabulary
-  )
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """The objective of a recipe.
 
-
-def forward(
-  model: cgdmer.CGDMER,
-  config: ConfigDict,
-  params,
-  batch: Batch,
-  mask: masking.PatchMask,
-  words: masking.TokenMask,
-) -> tuple[cgdmer.Outputs, Array]:
-  """Preprocesses and runs the model; returns its outputs and the patches."""
-  lead_valid = batch["lead_valid"]
-  x = preprocessing.preprocess(batch["ecg"], lead_valid, config.preprocess)
-  patches = preprocessing.patchify(x, config.model.patch_length)
-  variables = {"params": params}
-  states = _known_states(batch)
-  out = model.apply(variables, patches, lead_valid, mask, words, states)
-  if config.align_view == "full" and model.use_report:
-    full = masking.full_view(lead_valid, model.num_patches)
-    _, ecg = model.apply(variables, patches, full, method="encode_ecg")
-    _, report = model.apply(
-      variables, words.original, states, method="encode_report"
-    )
-    out = out.replace(ecg=ecg, report=report)
-  return out, patches
-
-
-def _known_states(batch: Batch) -> Array | None:
-  """Outputs of the frozen layers of the report encoder, if they are known.
-
-  Returns:
-    (B, S, width), meaningless behind the end of a report; None if unknown.
+  Attributes:
+    forward: the model with its preprocessing and mesh. Without a mesh,
+      activations lie as the compiler likes, and there is no `loss.ring`.
+    loss: `config.loss`, weights of the terms and form of the alignment.
+    mask: `config.mask`, what is hidden.
+    align_view: "masked" or "full", see `Forward.train`.
+    statements: how many statements of a report are read, see
+      `masking.sample_statements`; (0,) for whole reports.
+    max_length: tokens that are read of a report.
+    microbatches: parts that a batch is encoded in.
   """
-  if "state_table" not in batch:
-    return batch.get("states")
-  table, tokens = batch["state_table"], batch["tokens"]
-  row = batch["state_start"][:, None] + jnp.arange(tokens.shape[1])[None]
-  return jnp.take(table, row, axis=0, mode="clip")
 
+  forward: Forward
+  loss: ConfigDict
+  mask: ConfigDict
+  align_view: str
+  statements: tuple[int, ...]
+  max_length: int
+  microbatches: int
 
-def loss_terms(
-  model: cgdmer.CGDMER,
-  config: ConfigDict,
-  params,
-  batch: Batch,
-  key: Key[Array, ""],
-  mesh: jax.sharding.Mesh | None = None,
-) -> dict[str, Array]:
-  """The terms of the objective, unweighted, and "loss", their weighted sum.
-
-  Without `mesh`, activations lie as the compiler likes, and there is no
-  `config.loss.ring`.
-
-  With a report tower also "padding", the share of padding in what it reads;
-  with alignment "false_negatives_avoided", the matching pairs of the batch
-  besides those of a record with itself.
-  """
-  with sharding.use(mesh):
-    return _loss_terms(model, config, params, batch, key, mesh)
-
-
-def _loss_terms(model, config, params, batch, key, mesh):
-  mask, words = draw(model, config, batch, key)
-  records = dict(batch)
-  tables = {k: records.pop(k) for k in ("state_table",) if k in records}
-
-  def encode(inputs):
-    records, mask, words = inputs
-    batch = records | tables
-    out, patches = forward(model, config, params, batch, mask, words)
-    hidden_error = word_error = None
-    if model.reconstruct:
-      target, _, _ = preprocessing.normalise_patches(patches)
-      hidden_error = losses.hidden_error(out.samples, target, mask.hidden)
-    if model.use_mlm:
-      word_error = losses.word_error(
-        out.word_logits, words.target, words.weight
-      )
-    return Encoded(out.ecg, out.report, hidden_error, word_error)
-
-  out = in_microbatches(
-    encode, config.train.microbatches, (records, mask, words)
-  )
-  weights = config.loss
-  terms, facts = {}, {}
-  if model.use_report:
-    has_text = batch["has_text"]
-    texts = losses.Texts(
-      batch["report"], losses.fingerprint(words.original), has_text
+  def draw(
+    self, batch: Batch, key: Key[Array, ""]
+  ) -> tuple[masking.PatchMask, masking.TokenMask]:
+    """Everything random of a step: which patches and words are hidden."""
+    patch_key, statement_key, token_key = jax.random.split(key, 3)
+    model = self.forward.model
+    mask = masking.sample_patch_mask(
+      patch_key,
+      batch.lead_valid,
+      batch.ecg.shape[-1] // model.config.patch_length,
+      self.mask.kind,
+      self.mask.lead_ratio,
+      self.mask.time_ratio,
     )
-    padding = words.tokens == model.vocabulary.pad_id
-    facts["padding"] = jnp.mean(padding.astype(jnp.float32))
-  if model.reconstruct:
-    terms["ecg"] = losses.mean(*out.hidden_error)
-  if model.use_mlm:
-    terms["mlm"] = losses.mean(*out.word_error)
-  if weights.align:
-    scale, bias = params["log_scale"], params["bias"]
-    both = (out.ecg.shared, out.report.shared, texts, scale)
-    if weights.ring:
-      terms["align"], count = ring.alignment(
-        weights.alignment, *both, bias, mesh
+    tokens = batch.tokens
+    if self.statements != (0,):
+      tokens = masking.sample_statements(
+        statement_key,
+        tokens,
+        batch.statement,
+        self.statements,
+        self.max_length,
+        model.vocabulary.pad_id,
       )
-    elif weights.alignment == "sigmoid":
-      terms["align"] = losses.sigmoid_alignment(*both, bias)
-      count = losses.false_negatives(texts)
-    else:
-      terms["align"] = losses.infonce_alignment(*both)
-      count = losses.false_negatives(texts)
-    facts["false_negatives_avoided"] = count.astype(jnp.float32)
-  if weights.disentangle:
-    between = losses.cross_correlation
-    total = between(out.ecg.shared, out.ecg.specific)
+    if not model.use_mlm:
+      return mask, masking.unmasked_tokens(tokens)
+    return mask, masking.sample_token_mask(
+      token_key, tokens, self.mask.token_ratio, model.vocabulary
+    )
+
+  def terms(
+    self, params: Any, batch: Batch, key: Key[Array, ""]
+  ) -> dict[str, Array]:
+    """The terms, unweighted, and "loss", their weighted sum.
+
+    With a report tower also "padding", the share of padding in what it reads;
+    with alignment "false_negatives_avoided", the matching pairs of the batch
+    besides those of a record with itself.
+    """
+    with sharding.use(self.forward.mesh):
+      return self._terms(params, batch, key)
+
+  def _terms(self, params, batch, key):
+    mask, words = self.draw(batch, key)
+    out = self._encode(params, batch, mask, words)
+    model = self.forward.model
+    terms, facts = {}, {}
+    texts = None
     if model.use_report:
-      total += between(out.report.shared, out.report.specific, has_text)
-      total += between(out.ecg.specific, out.report.specific, has_text)
-    terms["disentangle"] = total
-  terms["loss"] = sum(weights[name] * value for name, value in terms.items())
-  return terms | facts
+      padding = words.tokens == model.vocabulary.pad_id
+      facts["padding"] = jnp.mean(padding.astype(jnp.float32))
+      texts = losses.Texts(
+        batch.report, losses.fingerprint(words.original), batch.has_text
+      )
+    if model.reconstruct:
+      terms["ecg"] = losses.mean(*out.hidden_error)
+    if model.use_mlm:
+      terms["mlm"] = losses.mean(*out.word_error)
+    if self.loss.align:
+      terms["align"], count = self._alignment(params, out, texts)
+      facts["false_negatives_avoided"] = count.astype(jnp.float32)
+    if self.loss.disentangle:
+      terms["disentangle"] = _disentanglement(out, batch.has_text)
+    terms["loss"] = sum(
+      self.loss[name] * value for name, value in terms.items()
+    )
+    return terms | facts
+
+  def _encode(self, params, batch, mask, words) -> Encoded:
+    """Runs the model, in microbatches."""
+    table = batch.state_table  # the one array without an axis of records
+    model = self.forward.model
+
+    def encode(inputs):
+      records, mask, words = inputs
+      out, patches = self.forward.train(
+        params,
+        records.replace(state_table=table),
+        mask,
+        words,
+        self.align_view,
+      )
+      hidden_error = word_error = None
+      if model.reconstruct:
+        target, _, _ = preprocessing.normalise_patches(patches)
+        hidden_error = losses.hidden_error(out.samples, target, mask.hidden)
+      if model.use_mlm:
+        word_error = losses.word_error(
+          out.word_logits, words.target, words.weight
+        )
+      return Encoded(out.ecg, out.report, hidden_error, word_error)
+
+    inputs = batch.replace(state_table=None), mask, words
+    return in_microbatches(encode, self.microbatches, inputs)
+
+  def _alignment(self, params, out, texts) -> tuple[Array, Array]:
+    """The loss, and the matching pairs besides the records themselves."""
+    z = out.ecg.shared, out.report.shared, texts
+    scale, bias = params["log_scale"], params["bias"]
+    if self.loss.ring:
+      mesh = self.forward.mesh
+      return ring.alignment(self.loss.alignment, *z, scale, bias, mesh)
+    if self.loss.alignment == "sigmoid":
+      loss = losses.sigmoid_alignment(*z, scale, bias)
+    else:
+      loss = losses.infonce_alignment(*z, scale)
+    return loss, losses.false_negatives(texts)
+
+
+def _disentanglement(out: Encoded, has_text: Array) -> Array:
+  """What shared and specific parts, and specific parts, have in common."""
+  between = losses.cross_correlation
+  total = between(out.ecg.shared, out.ecg.specific)
+  if out.report is not None:
+    total += between(out.report.shared, out.report.specific, has_text)
+    total += between(out.ecg.specific, out.report.specific, has_text)
+  return total
 
 
 def in_microbatches(

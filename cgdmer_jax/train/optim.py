@@ -120,20 +120,25 @@ def _scale_by_layer(decay: float, depth: int) -> optax.GradientTransformation:
 
 
 def make_optimizer(
-  config: ConfigDict, total_steps: int
+  config: ConfigDict, report: ConfigDict, report_blocks: int, total_steps: int
 ) -> optax.GradientTransformation:
-  """The optimizer of `config.optim` and `config.report`.
+  """The optimizer of a configuration.
 
   With `report.lr` above 0 the report encoder is trained by AdamW at that
   learning rate, multiplied by `report.layer_decay` for each block that lies
-  above; the rest, or with `report.lr` 0 everything, as `config.optim` says.
+  above; the rest, or with `report.lr` 0 everything, as `config` says.
+
+  Args:
+    config: `config.optim`.
+    report: `config.report`.
+    report_blocks: depth of the report encoder.
+    total_steps: of the training; schedules end there.
   """
-  report = config.report
-  rest = _optimizer(config.optim, total_steps)
+  rest = _optimizer(config, total_steps)
   if report.lr:
     tower = optax.chain(
-      _adamw(config.optim, report.lr, total_steps),
-      _scale_by_layer(report.layer_decay, config.model.report.depth),
+      _adamw(config, report.lr, total_steps),
+      _scale_by_layer(report.layer_decay, report_blocks),
     )
 
     def labels(params):
@@ -145,7 +150,7 @@ def make_optimizer(
       )
 
     rest = optax.partition({"report": tower, "rest": rest}, labels)
-  return optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), rest)
+  return optax.chain(optax.clip_by_global_norm(config.clip_norm), rest)
 
 
 def _adamw(

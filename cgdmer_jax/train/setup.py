@@ -1,4 +1,4 @@
-"""Model, optimizer and compiled step of a configuration."""
+"""From a configuration to a model, an optimizer and a compiled step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.data.reports import Vocabulary
-from cgdmer_jax.models import cgdmer
-from cgdmer_jax.train import optim, report_tower, step_program, train_step
+from cgdmer_jax.models import cgdmer, layers
+from cgdmer_jax.models.forward import Forward
+from cgdmer_jax.train import (
+  checks,
+  optim,
+  report_checkpoint,
+  step_program,
+  train_step,
+)
+from cgdmer_jax.train.objective import Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,64 +28,134 @@ class Training:
   """All that training needs, but data.
 
   Attributes:
-    config: the whole configuration.
-    num_samples: T, samples a lead.
-    mesh: of the devices.
-    model: the modules.
-    optimizer: of the parameters.
+    objective: what is minimised, with the model and the mesh.
+    optimizer: makes updates of the parameters that train.
+    seed: where every random key comes from.
     abstract: shapes and shardings of the state.
-    step: the compiled step.
+    step: the step, compiled once for each shape of a batch.
+    report_checkpoint: BERT whose weights the report encoder begins with; empty
+      for random ones.
   """
 
-  config: ConfigDict
-  num_samples: int
-  mesh: jax.sharding.Mesh
-  model: cgdmer.CGDMER
+  objective: Objective
   optimizer: optax.GradientTransformation
+  seed: int
   abstract: train_step.TrainState
   step: step_program.StepProgram
+  report_checkpoint: str
+
+  @property
+  def model(self) -> cgdmer.CGDMER:
+    """The modules."""
+    return self.objective.forward.model
+
+  @property
+  def mesh(self) -> jax.sharding.Mesh:
+    """The devices."""
+    return self.objective.forward.mesh
 
   def fresh_state(self) -> train_step.TrainState:
-    """Before the first step; a pretrained report encoder has its weights."""
+    """The state before the first step."""
     state = train_step.create_state(
-      self.model, self.config, self.optimizer, self.num_samples, self.mesh
+      self.model, self.optimizer, self.mesh, self.seed
     )
-    if report_tower.is_pretrained(self.config):
-      state = report_tower.import_weights(state, self.config)
-    return state
+    if not self.report_checkpoint:
+      return state
+    return report_checkpoint.import_weights(
+      state, self.report_checkpoint, self.model.config.report
+    )
 
 
-def assemble(
-  config: ConfigDict, num_samples: int, vocabulary: Vocabulary
-) -> Training:
-  """Puts it together; logs what trains, and which device holds what of it.
+def assemble(config: ConfigDict, vocabulary: Vocabulary) -> Training:
+  """Makes the training of a configuration that `checks.check` has passed.
+
+  Logs what trains, and which device holds what of it.
 
   Args:
     config: the whole configuration.
-    num_samples: T, samples a lead.
     vocabulary: of the report tokenizer.
 
   Raises:
-    UserError: the configuration, or the mesh, does not fit.
+    UserError: the mesh does not fit the devices, the batch or the model.
   """
-  train_step.check_config(config, num_samples)
   mesh = sharding.make_mesh(config.mesh)
-  sharding.check_batch(config.train.batch_size, config.train.microbatches, mesh)
-  model = train_step.build_model(config, num_samples, vocabulary)
-  optimizer = optim.make_optimizer(config, config.train.steps)
-  abstract = train_step.abstract_state(
-    model, config, optimizer, num_samples, mesh
+  train = config.train
+  sharding.check_batch(train.batch_size, train.microbatches, mesh)
+  objective = make_objective(config, vocabulary, mesh)
+  model = objective.forward.model
+  optimizer = optim.make_optimizer(
+    config.optim, config.report, config.model.report.depth, train.steps
   )
+  abstract = train_step.abstract_state(model, optimizer, mesh)
   step = step_program.StepProgram(
-    train_step.make_train_step(model, config, optimizer, mesh), abstract
+    train_step.make_train_step(objective, optimizer, config.seed), abstract
   )
+  _log(abstract.params, model.num_frozen, mesh)
+  name = config.report.checkpoint if model.use_report else ""
+  return Training(objective, optimizer, config.seed, abstract, step, name)
+
+
+def make_objective(
+  config: ConfigDict,
+  vocabulary: Vocabulary,
+  mesh: jax.sharding.Mesh | None = None,
+) -> Objective:
+  """The objective of a configuration; for the arguments see `assemble`.
+
+  Without a mesh, arrays lie wherever the compiler likes.
+  """
+  return Objective(
+    Forward(build_model(config, vocabulary), config.preprocess, mesh),
+    config.loss,
+    config.mask,
+    config.align_view,
+    tuple(config.data.statements),
+    config.report.max_length,
+    config.train.microbatches,
+  )
+
+
+def build_model(config: ConfigDict, vocabulary: Vocabulary) -> cgdmer.CGDMER:
+  """The model of a recipe; parts that no loss term needs are left out.
+
+  Args:
+    config: the whole configuration.
+    vocabulary: of the report tokenizer.
+  """
+  loss = config.loss
+  return cgdmer.CGDMER(
+    config=config.model,
+    vocabulary=vocabulary,
+    use_report=checks.reads_reports(loss),
+    use_specific=config.model.specific,
+    reconstruct=bool(loss.ecg),
+    use_mlm=bool(loss.mlm),
+    num_frozen=num_frozen(config.report.train, config.model.report.depth),
+    compute=layers.Compute(**config.compute),
+  )
+
+
+def num_frozen(train: str, depth: int) -> int | None:
+  """Blocks of the report encoder that do not train; None: all of it trains.
+
+  Args:
+    train: `config.report.train`.
+    depth: blocks of the report encoder.
+  """
+  if train == "full":
+    return None
+  trained = train.removeprefix("last_")
+  return depth - (0 if trained == "frozen" else int(trained))
+
+
+def _log(params: dict, num_frozen: int | None, mesh: jax.sharding.Mesh) -> None:
+  """Logs what trains and where it lies; `params` may be abstract."""
   logging.info("devices: %s", dict(mesh.shape))
   trained, frozen = (
     sum(x.size for x in jax.tree.leaves(part))
-    for part in optim.split(abstract.params, model.num_frozen)
+    for part in optim.split(params, num_frozen)
   )
   logging.info("%d parameters train, %d are frozen", trained, frozen)
   if mesh.size > 1 and jax.process_index() == 0:
-    lines = sharding.describe(abstract.params, mesh)
+    lines = sharding.describe(params, mesh)
     logging.info("parameters on the devices:\n%s", "\n".join(lines))
-  return Training(config, num_samples, mesh, model, optimizer, abstract, step)

@@ -7,7 +7,7 @@ import time
 import jax
 from absl import logging
 
-from cgdmer_jax.train.objective import Batch
+from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.train.train_step import StepFn, TrainState
 
 _MIB = 2**20
@@ -45,19 +45,21 @@ class StepProgram:
     Args:
       batch: arrays, or `jax.ShapeDtypeStruct` with shardings.
     """
-    key = tuple((name, x.shape) for name, x in sorted(batch.items()))
+    leaves, structure = jax.tree.flatten(batch)
+    key = structure, tuple(x.shape for x in leaves)
     if key not in self._programs:
       start = time.perf_counter()
       batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-        dict(batch),
+        batch,
       )
       program = self._step.lower(self._abstract_state, batch).compile()
       seconds = time.perf_counter() - start
       logging.info(
-        "compiled the step in %.0f s (%s): %s",
+        "compiled the step in %.0f s (ecg %s, tokens %s): %s",
         seconds,
-        ", ".join(f"{name} {batch[name].shape}" for name in ("ecg", "tokens")),
+        batch.ecg.shape,
+        batch.tokens.shape,
         describe_memory(self._abstract_state, batch, program),
       )
       self._programs[key] = program

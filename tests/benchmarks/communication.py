@@ -96,9 +96,9 @@ def measure(preset, per_device, fsdp, devices, show):
   import jax
 
   from cgdmer_jax import bench, sharding
+  from cgdmer_jax.data.batch import Batch
   from cgdmer_jax.data.reports import Vocabulary
-  from cgdmer_jax.train import flops
-  from cgdmer_jax.train import setup as training
+  from cgdmer_jax.train import flops, setup
   from configs import bench as config_lib
 
   jax.config.update("jax_num_cpu_devices", devices)
@@ -106,17 +106,18 @@ def measure(preset, per_device, fsdp, devices, show):
   c.mesh = (-1, fsdp, 1)
   c.train.batch_size = per_device * devices
   c.compute.dtype = "bfloat16"
-  made = training.assemble(c, 1000, Vocabulary(2000, 0, 1, 4, (0, 1, 2, 3, 4)))
+  made = setup.assemble(c, 1000, Vocabulary(2000, 0, 1, 4, (0, 1, 2, 3, 4)))
   cut = sharding.batch_sharding(made.mesh)
-  batch = {
-    k: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut)
-    for k, x in jax.eval_shape(lambda: bench._noise(made)).items()
-  }
+  noise = bench.noise(made.model, 1000, c.train.batch_size, c.report.max_length)
+  batch = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut),
+    Batch(**noise),
+  )
   text = made.step.compile(batch).as_text()
   if show:
     print(text)
   sent = of_program(text)
-  needed = flops.of_step(made.model, c, made.abstract.params, batch)
+  needed = flops.of_step(made.objective, made.abstract.params, batch)
   parameters = sum(x.size for x in jax.tree.leaves(made.abstract.params))
   return {"sent": sent, "flops": needed / devices, "parameters": parameters}
 

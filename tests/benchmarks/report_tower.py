@@ -36,8 +36,9 @@ def time_steps(name):
   from cgdmer_jax import sharding
   from cgdmer_jax.config import fields
   from cgdmer_jax.data import report_table
+  from cgdmer_jax.data.batch import Batch
   from cgdmer_jax.data.reports import Vocabulary
-  from cgdmer_jax.train import optim, report_tower, train_step
+  from cgdmer_jax.train import frozen_reports, setup, train_step
   from configs import pretrain
 
   c = pretrain.get_config("recipe=clip").unlock()
@@ -45,10 +46,10 @@ def time_steps(name):
   c.model.report.update(vocab_size=30522, num_positions=512)
   c.report.update(checkpoint="noise", train="frozen", max_length=LENGTH)
   c.data.statements = (0,)
-  mesh = sharding.make_mesh(c.mesh)
+  c.train.update(batch_size=BATCH, steps=1000)
   vocabulary = Vocabulary(30522, 0, 100, 103, (0, 100, 101, 102, 103))
-  model = train_step.build_model(c, 1000, vocabulary)
-  optimizer = optim.make_optimizer(c, 1000)
+  training = setup.assemble(c, vocabulary)
+  model, mesh = training.model, training.mesh
   rng = np.random.default_rng(0)
   tokens = rng.integers(104, 30522, (DISTINCT, LENGTH)).astype(np.int32)
   rows = np.arange(DISTINCT, dtype=np.int32)
@@ -60,21 +61,18 @@ def time_steps(name):
     "ecg": rng.integers(-500, 500, (BATCH, 12, 1000)).astype(np.int16),
     "lead_valid": np.ones((BATCH, 12), bool),
   }
-  step = jax.jit(
-    train_step.make_train_step(model, c, optimizer, mesh), donate_argnums=0
-  )
   with tempfile.TemporaryDirectory() as folder:
     source = types.SimpleNamespace(path=epath.Path(folder), split="train")
-    state = train_step.create_state(model, c, optimizer, 1000, mesh)
+    state = train_step.create_state(model, training.optimizer, mesh, c.seed)
     start = time.perf_counter()
-    states = report_tower.frozen_states(model, state.params, table, source)
+    states = frozen_reports.frozen_states(model, state.params, table, source)
     took = time.perf_counter() - start
     print(f"{name}: cache of {DISTINCT} reports filled in {took:.1f} s")
-    resident = {"state_table": report_tower.place(states, mesh, 1024)}
+    resident = {"state_table": frozen_reports.place(states, mesh, 1024)}
     towers = {
-      "every step": report_tower.Reports(table, (LENGTH,)),
-      "cache on disk": report_tower.Reports(table, (LENGTH,), states),
-      "cache in memory": report_tower.Reports(
+      "every step": frozen_reports.Reports(table, (LENGTH,)),
+      "cache on disk": frozen_reports.Reports(table, (LENGTH,), states),
+      "cache in memory": frozen_reports.Reports(
         table, (LENGTH,), resident=resident
       ),
     }
@@ -83,8 +81,8 @@ def time_steps(name):
       for kind, reports in towers.items():
         start = time.perf_counter()
         batch = signals | reports.rows(rng.choice(rows, BATCH))
-        batch = sharding.put_batch(batch, mesh) | reports.resident
-        state, metrics = step(state, batch)
+        batch = Batch(**sharding.put_batch(batch, mesh), **reports.resident)
+        state, metrics = training.step(state, batch)
         jax.block_until_ready(metrics)
         times[kind].append(time.perf_counter() - start)
   medians = {k: statistics.median(t[WARM_UP:]) for k, t in times.items()}

@@ -38,8 +38,9 @@ def run_jax(geometry):
 
   from cgdmer_jax import sharding
   from cgdmer_jax.config import fields
+  from cgdmer_jax.data.batch import Batch
   from cgdmer_jax.data.reports import Vocabulary
-  from cgdmer_jax.train import optim, train_step
+  from cgdmer_jax.train import setup
   from configs import pretrain
 
   c = pretrain.get_config("recipe=mae" if geometry == "twin" else None).unlock()
@@ -52,28 +53,22 @@ def run_jax(geometry):
     c.optim.muon_lr = 0.0
     c.model.disentangle.update(fields.transformer(128, 1, 4, 512))
     c.model.ecg_decoder.update(fields.transformer(64, 2, 4, 256))
-  mesh = sharding.make_mesh(c.mesh)
-  model = train_step.build_model(
-    c, 1000, Vocabulary(1000, 0, 1, 4, (0, 1, 2, 3, 4))
-  )
-  optimizer = optim.make_optimizer(c, 1000)
-  state = train_step.create_state(model, c, optimizer, 1000, mesh)
-  step_fn = jax.jit(
-    train_step.make_train_step(model, c, optimizer, mesh), donate_argnums=0
-  )
+  c.train.steps = 1000
+  training = setup.assemble(c, Vocabulary(1000, 0, 1, 4, (0, 1, 2, 3, 4)))
+  state, step_fn = training.fresh_state(), training.step
   rng = np.random.default_rng(0)
   size = c.train.batch_size
   tokens = rng.integers(5, 1000, (size, REPORT_LENGTH)).astype(np.int32)
   number = np.arange(REPORT_LENGTH, dtype=np.int32) // 6
-  batch = {
-    "ecg": rng.integers(-500, 500, (size, 12, 1000)).astype(np.int16),
-    "lead_valid": np.ones((size, 12), bool),
-    "tokens": tokens,
-    "statement": np.broadcast_to(number, tokens.shape),
-    "report": np.arange(size, dtype=np.int32),
-    "has_text": np.ones(size, bool),
-  }
-  batch = sharding.put_batch(batch, mesh)
+  batch = Batch(
+    ecg=rng.integers(-500, 500, (size, 12, 1000)).astype(np.int16),
+    lead_valid=np.ones((size, 12), bool),
+    tokens=tokens,
+    statement=np.broadcast_to(number, tokens.shape),
+    report=np.arange(size, dtype=np.int32),
+    has_text=np.ones(size, bool),
+  )
+  batch = sharding.put_batch(batch, training.mesh)
 
   def step():
     nonlocal state

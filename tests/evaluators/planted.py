@@ -12,17 +12,18 @@ import scipy.stats
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
-from cgdmer_jax import trained_model as experiment
 from cgdmer_jax.config import fields
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import leads
+from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import prompts
 from cgdmer_jax.evaluators.encoders import features
-from cgdmer_jax.evaluators.encoders import parse as encoders
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.evaluators.tasks import adapters as tasks
-from cgdmer_jax.models import cgdmer
+from cgdmer_jax.models import cgdmer, layers
+from cgdmer_jax.models.forward import Forward
+from cgdmer_jax.trained_model import TrainedModel
 
 SHIFT = 1.2
 AUROC = scipy.stats.norm.cdf(SHIFT / np.sqrt(2))
@@ -92,12 +93,14 @@ class Encoder:
 
   def __init__(self, mesh):
     self.identity = results.Identity("planted", "planted")
+    self.path, self.group, self.batch_size = "", "planted", BATCH_SIZE
     self._mesh = mesh
 
   def ecg(self, source):
     @jax.jit
-    def read(batch):
-      level = batch["ecg"][..., 0] / 1000.0
+    def read(ecg, lead_valid):
+      del lead_valid
+      level = ecg[..., 0] / 1000.0
       # A large constant: cosines then order records by the level alone.
       constant = jnp.full((len(level), 1), 1e3)
       return cgdmer.Embedding(jnp.concatenate([level, constant], 1), None)
@@ -119,9 +122,13 @@ class Model:
 
   use_report = use_specific = False
   reconstruct = True
-  num_patches = 1
+  use_mlm = False
+  num_frozen = None
+  compute = layers.Compute()
+  vocabulary = Vocabulary(50, 0, 1, 4, (0, 1, 2, 3, 4))
 
-  def __init__(self, error=0.0):
+  def __init__(self, config, error=0.0):
+    self.config = config
     self._error = error
     self._params = None
 
@@ -144,14 +151,18 @@ class Model:
     return (patches - mean) / deviation + self._error * sign[None, None, None]
 
 
-class Pretrained(encoders.Pretrained):
+class Pretrained:
   """`Model` as a pretrained encoder."""
 
   def __init__(self, error=0.0, patch_length=100):
     self.identity = results.Identity("planted", "planted model")
+    self.path, self.group, self.batch_size = "", "planted", BATCH_SIZE
     config = ConfigDict(
       {
-        "model": {"patch_length": patch_length, "disentangle": {"width": 12}},
+        "model": {
+          **{"patch_length": patch_length, "error": error},
+          "disentangle": {"width": 12},
+        },
         "preprocess": {
           **{"normalise": "fixed", "scale": 1.0, "clip": 1e3},
           **{"bandpass": (0.0, 0.0), "sampling_rate": 100},
@@ -159,13 +170,17 @@ class Pretrained(encoders.Pretrained):
         "recipe": "planted",
       }
     )
-    model = Model(error)
-    model.num_patches = 1000 // patch_length if error else 1
-    self.experiment = experiment.Experiment(
-      *("planted", config, model),
+    mesh = sharding.make_mesh((-1, 1, 1))
+    self.trained = TrainedModel(
+      "planted",
+      config,
+      Forward(Model(config.model, error), config.preprocess, mesh),
       params={"ecg_encoder": {"weight": jnp.ones((1, 12))}},
       tokenizer=None,
     )
+
+  def trained_model(self):
+    return self.trained
 
   def ecg(self, source):
     raise UserError("not asked for")

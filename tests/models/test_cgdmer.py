@@ -11,29 +11,27 @@ import pytest
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import layers, masking
-from cgdmer_jax.train import train_step
+from cgdmer_jax.train import checks, setup, train_step
 from tests import small
 
 CONFIG = small.config()
-MODEL = train_step.build_model(CONFIG, small.NUM_SAMPLES, small.VOCABULARY)
+MODEL = setup.build_model(CONFIG, small.VOCABULARY)
 
 
 @pytest.fixture(scope="module")
 def params():
   return jax.jit(
-    functools.partial(train_step.init_params, MODEL, CONFIG, small.NUM_SAMPLES)
+    functools.partial(train_step.init_params, MODEL, CONFIG.seed)
   )()
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def inputs(kind="spatial_temporal"):
   batch = jax.tree.map(jnp.asarray, small.batch())
-  x = preprocessing.preprocess(
-    batch["ecg"], batch["lead_valid"], CONFIG.preprocess
-  )
+  x = preprocessing.preprocess(batch.ecg, batch.lead_valid, CONFIG.preprocess)
   patches = preprocessing.patchify(x, CONFIG.model.patch_length)
   mask = masking.sample_patch_mask(
-    jax.random.key(0), batch["lead_valid"], 8, kind, 0.5, 0.5
+    jax.random.key(0), batch.lead_valid, 8, kind, 0.5, 0.5
   )
   return batch, patches, mask
 
@@ -46,26 +44,26 @@ def apply(params, *args, method=None):
 @pytest.mark.parametrize("kind", masking.KINDS)
 def test_nothing_leaks_from_hidden_patches(params, kind):
   batch, patches, mask = inputs(kind)
-  words = masking.unmasked_tokens(batch["tokens"])
+  words = masking.unmasked_tokens(batch.tokens)
 
   @jax.jit
   @jax.grad
   def everything(patches):
-    out = apply(params, patches, batch["lead_valid"], mask, words)
+    out = apply(params, patches, batch.lead_valid, mask, words)
     z = (out.ecg.shared**3).sum() + (out.ecg.specific**3).sum()
     return z + (out.samples**3).sum()
 
   gradient = np.abs(np.asarray(everything(patches))).max(-1)
   hidden = np.asarray(mask.hidden)
-  visible = ~hidden & np.asarray(batch["lead_valid"])[..., None]
+  visible = ~hidden & np.asarray(batch.lead_valid)[..., None]
   assert (gradient[hidden] == 0).all()
   assert (gradient[visible] > 0).all()
 
 
 def test_missing_leads_are_invisible(params):
   batch, patches, mask = inputs()
-  words = masking.unmasked_tokens(batch["tokens"])
-  lead_valid = batch["lead_valid"].at[0, 2:9].set(False)  # fewer than 6 valid
+  words = masking.unmasked_tokens(batch.tokens)
+  lead_valid = batch.lead_valid.at[0, 2:9].set(False)  # fewer than 6 valid
   mask = masking.sample_patch_mask(
     jax.random.key(1), lead_valid, 8, "spatial_temporal", 0.5, 0.5
   )
@@ -87,7 +85,7 @@ def test_missing_leads_are_invisible(params):
 
 def test_padding_of_reports_is_invisible(params):
   batch, _, _ = inputs()
-  tokens = batch["tokens"][:, :12].at[:, 8:].set(0)
+  tokens = batch.tokens[:, :12].at[:, 8:].set(0)
   _, short = apply(params, tokens[:, :8], method="encode_report")
   _, padded = apply(params, tokens, method="encode_report")
   np.testing.assert_allclose(short.shared, padded.shared, atol=1e-6)
@@ -98,7 +96,7 @@ def test_visible_order_does_not_matter(params):
   # Encoding is a function of the set of visible patches: the full view equals
   # the same patches listed in another order.
   batch, patches, _ = inputs()
-  full = masking.full_view(batch["lead_valid"], 8)
+  full = masking.full_view(batch.lead_valid, 8)
   order = jnp.asarray(np.random.default_rng(0).permutation(96))
   shuffled = full.replace(order=full.order[:, order], seen=full.seen[:, order])
   _, a = apply(params, patches, full, method="encode_ecg")
@@ -152,7 +150,7 @@ def test_decoder_restores_a_hidden_lead_only_across_leads(params):
   @jax.jit
   @jax.grad
   def lead_sum(fused):
-    out = apply(params, fused, mask, batch["lead_valid"], method="decode_ecg")
+    out = apply(params, fused, mask, batch.lead_valid, method="decode_ecg")
     return (out[0, hidden_lead] ** 2).sum()
 
   gradient = lead_sum(fused)
@@ -164,11 +162,9 @@ def test_recipes_have_only_the_parts_they_need():
   parts = {}
   for recipe in ("random", "mae", "clip", "masked_clip", "cg_dmer"):
     c = small.config(f"recipe={recipe}")
-    model = train_step.build_model(c, small.NUM_SAMPLES, small.VOCABULARY)
+    model = setup.build_model(c, small.VOCABULARY)
     parts[recipe] = set(
-      jax.eval_shape(
-        functools.partial(train_step.init_params, model, c, small.NUM_SAMPLES)
-      )
+      jax.eval_shape(functools.partial(train_step.init_params, model, c.seed))
     )
   backbone = {"ecg_encoder", "ecg_projection", "shared_encoder"}
   report = {"report_encoder", "report_projection", "log_scale", "bias"}
@@ -200,4 +196,4 @@ def test_impossible_combinations(key, value, message):
   with c.unlocked():
     c.update_from_flattened_dict({key: value})
   with pytest.raises(UserError, match=message):
-    train_step.build_model(c, small.NUM_SAMPLES, small.VOCABULARY)
+    checks.check(c, small.NUM_SAMPLES)

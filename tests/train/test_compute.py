@@ -11,7 +11,7 @@ import pytest
 from cgdmer_jax import sharding
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.train import objective, optim, step_program, train_step
+from cgdmer_jax.train import checks, setup, step_program, train_step
 from tests import small
 from tests.steps import mesh_of
 
@@ -23,11 +23,12 @@ def make(mesh=None, microbatches=1, recipe="cg_dmer", **compute):
     config.model.ecg.depth = config.model.ecg_decoder.depth = 2
     config.train.microbatches = microbatches
     config.compute.update(compute)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
+  checks.check(config, small.NUM_SAMPLES)
+  model = setup.build_model(config, small.VOCABULARY)
 
   def loss_fn(params, batch):
     key = train_step.step_key(config.seed, 3)
-    terms = objective.loss_terms(model, config, params, batch, key, mesh)
+    terms = small.objective(config, mesh).terms(params, batch, key)
     return terms["loss"], terms
 
   return model, config, jax.jit(jax.grad(loss_fn, has_aux=True))
@@ -37,9 +38,7 @@ def make(mesh=None, microbatches=1, recipe="cg_dmer", **compute):
 def reference():
   """Parameters, and gradient and terms, of the plain form."""
   model, config, gradient = make()
-  params = jax.jit(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )()
+  params = jax.jit(lambda: train_step.init_params(model, config.seed))()
   params = jax.device_get(params)
   return params, jax.device_get(gradient(params, small.batch()))
 
@@ -70,9 +69,7 @@ def stacked(tree):
 def test_scanned_blocks_compute_the_same():
   params, (gradient, terms) = reference()
   model, config, run = make(scan=True)
-  shapes = jax.eval_shape(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )
+  shapes = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   params = stacked(params)
   assert jax.tree.structure(shapes) == jax.tree.structure(params)
   found, values = jax.device_get(run(params, small.batch()))
@@ -89,7 +86,7 @@ def test_scanned_blocks_are_optimised_like_others():
   )
 
   def updates(gradient, params):
-    optimizer = optim.make_optimizer(small.config(), 10)
+    optimizer = small.optimizer(small.config(), 10)
     state = optimizer.init(params)
     for _ in range(2):  # the learning rate of the first step is 0
       result, state = jax.jit(optimizer.update)(gradient, state, params)
@@ -134,9 +131,7 @@ def test_microbatches_are_one_batch():
 def test_recomputing_and_microbatches_save_memory():
   def used(**how):
     model, config, gradient = make(scan=True, recipe="mae", **how)
-    params = jax.eval_shape(
-      lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-    )
+    params = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
     program = gradient.lower(params, small.batch(64)).compile()
     return program.memory_analysis().temp_size_in_bytes
 
@@ -184,12 +179,12 @@ def test_no_device_filters_the_records_of_others():
       with sharding.use(inside):
         return preprocessing.preprocess(ecg, lead_valid, config)
 
-    return jax.jit(filtered).lower(batch["ecg"], batch["lead_valid"]).compile()
+    return jax.jit(filtered).lower(batch.ecg, batch.lead_valid).compile()
 
   assert "all-gather" in run(None).as_text()  # what the partitioner makes of it
   program = run(mesh)
   assert "all-gather" not in program.as_text()
-  arguments = batch["ecg"], batch["lead_valid"]
+  arguments = batch.ecg, batch.lead_valid
   np.testing.assert_allclose(
     program(*arguments), run(None)(*arguments), atol=1e-6
   )
@@ -212,10 +207,9 @@ def test_unknown_ways_to_compute(field, value):
 def program(shape):
   config = small.config()
   mesh = mesh_of(shape)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  optimizer = optim.make_optimizer(config, 10)
-  arguments = model, config, optimizer, small.NUM_SAMPLES, mesh
-  return train_step.abstract_state(*arguments), mesh
+  model = setup.build_model(config, small.VOCABULARY)
+  optimizer = small.optimizer(config, 10)
+  return train_step.abstract_state(model, optimizer, mesh), mesh
 
 
 def test_memory_of_each_device_is_known_before_the_first_step(caplog):
@@ -228,7 +222,7 @@ def test_memory_of_each_device_is_known_before_the_first_step(caplog):
   )
 
   def step(state, batch):
-    return state, {"sum": jnp.sum(batch["ecg"].astype(jnp.float32) ** 2)}
+    return state, {"sum": jnp.sum(batch.ecg.astype(jnp.float32) ** 2)}
 
   step = step_program.StepProgram(step, abstract)
   with caplog.at_level("INFO", logger="absl"):

@@ -13,14 +13,18 @@ import pytest
 from etils import epath
 
 from cgdmer_jax import export, pretrain, sharding
+from cgdmer_jax.data import batch as batch_lib
 from cgdmer_jax.data import report_table, reports
+from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import hf_bert
 from cgdmer_jax.train import (
   checkpoint,
-  objective,
+  checks,
+  frozen_reports,
   optim,
-  report_tower,
+  report_checkpoint,
+  setup,
   train_step,
 )
 from configs import pretrain as pretrain_config
@@ -41,7 +45,7 @@ def config_of(train, **report):
 
 
 def build_model(config):
-  return train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
+  return setup.build_model(config, small.VOCABULARY)
 
 
 def one_mesh():
@@ -61,13 +65,15 @@ TRAINED_BLOCKS = {"frozen": (), "last_1": (2,), "last_2": (1, 2), "full": None}
 def test_exactly_the_named_layers_train(train):
   config = config_of(train, lr=1e-3)
   model = build_model(config)
-  optimizer = optim.make_optimizer(config, 10)
+  optimizer = small.optimizer(config, 10)
   mesh = one_mesh()
-  state = train_step.create_state(
-    model, config, optimizer, small.NUM_SAMPLES, mesh
-  )
+  state = train_step.create_state(model, optimizer, mesh, config.seed)
   before = named(state.params)
-  step = jax.jit(train_step.make_train_step(model, config, optimizer, mesh))
+  step = jax.jit(
+    train_step.make_train_step(
+      small.objective(config, mesh), optimizer, config.seed
+    )
+  )
   after, metrics = step(state, sharding.put_batch(small.batch(), mesh))
   after = after.replace(opt_state=jax.device_get(after.opt_state))
   assert metrics["false_negatives_avoided"] == 2  # records 0 and 1
@@ -118,7 +124,7 @@ def test_layer_wise_decay_by_hand():
     config.optim.update(weight_decay=0.0, clip_norm=1e9, lr=1e-2)
   tower = random_params(SIZES)
   params = {"report_encoder": tower, "other": {"bias": np.ones(3)}}
-  optimizer = optim.make_optimizer(config, 100)
+  optimizer = small.optimizer(config, 100)
   updates, _ = jax.jit(
     lambda params: optimizer.update(params, optimizer.init(params), params)
   )(params)
@@ -138,11 +144,11 @@ def test_layer_wise_decay_by_hand():
 def batch_and_table():
   """A batch, and the table that its reports come from."""
   batch = small.batch()
-  tokens = batch["tokens"][1:]  # the first two records share a report
+  tokens = batch.tokens[1:]  # the first two records share a report
   length = (tokens != 0).sum(1).astype(np.int32)
   table = report_table.ReportTable(
     tokens=tokens,
-    statement=batch["statement"][1:],
+    statement=batch.statement[1:],
     length=length,
     whole_length=length,
     identity=np.arange(1, 8, dtype=np.int32),
@@ -160,13 +166,9 @@ def losses_and_gradients(config, params, batch, mesh):
   @jax.jit
   def run(trained, frozen, batch):
     def loss_fn(trained):
-      terms = objective.loss_terms(
-        model,
-        config,
-        optim.merge(trained, frozen),
-        batch,
-        train_step.step_key(0, 3),
-      )
+      params = optim.merge(trained, frozen)
+      key = train_step.step_key(0, 3)
+      terms = small.objective(config).terms(params, batch, key)
       return terms["loss"], terms
 
     return jax.grad(loss_fn, has_aux=True)(trained)
@@ -181,31 +183,29 @@ def test_cached_frozen_layers_give_the_same(train, tmp_path):
   config = config_of(train)
   model = build_model(config)
   batch, table = batch_and_table()
-  params = jax.jit(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )()
+  params = jax.jit(lambda: train_step.init_params(model, config.seed))()
   params = {**params, "report_encoder": random_params(SIZES)}
   source = types.SimpleNamespace(path=epath.Path(tmp_path), split="train")
-  states = report_tower.frozen_states(model, params, table, source)
+  states = frozen_reports.frozen_states(model, params, table, source)
   assert states.shape == (table.length.sum(), 16)
   mesh = sharding.make_mesh((2, 2, 1))
   lengths = (8, 16)
-  on_disk = report_tower.Reports(table, lengths, states)
-  on_devices = report_tower.Reports(
+  on_disk = frozen_reports.Reports(table, lengths, states)
+  on_devices = frozen_reports.Reports(
     table,
     lengths,
-    resident={"state_table": report_tower.place(states, mesh, 1)},
+    resident={"state_table": frozen_reports.place(states, mesh, 1)},
   )
-  assert report_tower.place(states, mesh, 0) is None
+  assert frozen_reports.place(states, mesh, 0) is None
   rows = table.report_ids
-  signals = {k: batch[k] for k in ("ecg", "lead_valid")}
+  signals = {"ecg": batch.ecg, "lead_valid": batch.lead_valid}
 
   def run(reports_, mesh):
     host = signals | reports_.rows(rows, rows)
-    global_batch = sharding.put_batch(host, mesh) | reports_.resident
+    global_batch = Batch(**sharding.put_batch(host, mesh), **reports_.resident)
     return losses_and_gradients(config, params, global_batch, mesh)
 
-  expected = run(report_tower.Reports(table, lengths), one_mesh())
+  expected = run(frozen_reports.Reports(table, lengths), one_mesh())
   assert "states" in on_disk.rows(rows)
   assert np.abs(expected[0]["report_projection"]["kernel"]).max() > 1e-3
   for reports_, mesh_ in (
@@ -234,16 +234,16 @@ def test_frozen_states_are_kept_until_something_changes(tmp_path, monkeypatch):
   source = types.SimpleNamespace(path=epath.Path(tmp_path), split="train")
   tower = random_params(SIZES)
   calls = []
-  real = report_tower._compute
+  real = frozen_reports._compute
   monkeypatch.setattr(
-    report_tower, "_compute", lambda *a: calls.append(0) or real(*a)
+    frozen_reports, "_compute", lambda *a: calls.append(0) or real(*a)
   )
 
   def states(train="last_1", dtype="float32", table=table, tower=tower):
     config = config_of(train)
     with config.unlocked():
       config.compute.dtype = dtype
-    return report_tower.frozen_states(
+    return frozen_reports.frozen_states(
       build_model(config), {"report_encoder": tower}, table, source
     )
 
@@ -272,7 +272,7 @@ def test_frozen_states_are_kept_until_something_changes(tmp_path, monkeypatch):
   assert len(calls) == 5
   # Nothing partial stays, and a full disk is told in one line.
   monkeypatch.setattr(
-    report_tower,
+    frozen_reports,
     "_compute",
     _raise(OSError(28, "No space left on device")),
   )
@@ -303,7 +303,7 @@ def test_impossible_settings(changes, message):
   with config.unlocked():
     config.update_from_flattened_dict(changes)
   with pytest.raises(UserError, match=message) as e:
-    build_model(config)
+    checks.check(config, small.NUM_SAMPLES)
   assert "\n" not in str(e.value)
 
 
@@ -312,17 +312,17 @@ def test_nobody_freezes_random_weights(tmp_path):
   with config.unlocked():
     config.report.checkpoint = ""
   with pytest.raises(UserError, match="would freeze random weights; give "):
-    report_tower.resolve(config, tmp_path)
+    report_checkpoint.resolve(config, None)
 
 
 def test_recipes_without_reports_need_no_checkpoint(tmp_path):
   config = pretrain_config.get_config("base,recipe=mae")
-  config = report_tower.resolve(config, tmp_path)  # nothing is downloaded
+  config = report_checkpoint.resolve(config, None)  # nothing is downloaded
   vocabulary = reports.Vocabulary(50, 0, 1, 4, (0, 1, 2, 3, 4))
-  model = train_step.build_model(config, 1000, vocabulary)
-  params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
+  model = setup.build_model(config, vocabulary)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   assert "report_encoder" not in params
-  jax.eval_shape(optim.make_optimizer(config, 10).init, params)
+  jax.eval_shape(small.optimizer(config, 10).init, params)
 
 
 def test_the_base_configuration_is_whole(tmp_path):
@@ -334,14 +334,15 @@ def test_the_base_configuration_is_whole(tmp_path):
   hf_bert.save(tmp_path / "bert", random_params(sizes), sizes, tokenizer)
   with config.unlocked():
     config.report.checkpoint = str(tmp_path / "bert")
-  config = report_tower.resolve(config, tmp_path)
+  config = report_checkpoint.resolve(config, None)
   assert config.model.report.width == sizes.width
-  model = train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
-  batch = train_step.example_batch(1000, 8)
-  params = jax.eval_shape(lambda: train_step.init_params(model, config, 1000))
+  checks.check(config, 1000)
+  model = setup.build_model(config, reports.vocabulary(tokenizer))
+  batch = batch_lib.zeros(1000, 8)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   terms = jax.eval_shape(
-    lambda params: objective.loss_terms(
-      model, config, params, batch, jax.random.key(0)
+    lambda params: setup.make_objective(config, model.vocabulary).terms(
+      params, batch, jax.random.key(0)
     ),
     params,
   )
@@ -350,9 +351,9 @@ def test_the_base_configuration_is_whole(tmp_path):
   with pytest.raises(UserError, match="expected 3 to 512, the positions"):
     with config.unlocked():
       config.report.max_length = 600
-    train_step.build_model(config, 1000, reports.vocabulary(tokenizer))
+    checks.check(config, 1000)
   with pytest.raises(UserError, match="max_position_embeddings 512"):
-    report_tower.resolve(config, tmp_path)
+    report_checkpoint.resolve(config, None)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from cgdmer_jax import sharding
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.train import objective, optim, train_step
+from cgdmer_jax.train import optim, setup, train_step
 from tests import small
 from tests.steps import mesh_of, run_steps
 
@@ -28,18 +28,16 @@ def gradients(shape):
   with sigmoid.unlocked():
     sigmoid.loss.alignment = "sigmoid"
   mesh = mesh_of(shape)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  state = train_step.create_state(
-    model, config, optax.identity(), small.NUM_SAMPLES, mesh
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  state = train_step.create_state(model, optax.identity(), mesh, config.seed)
 
   @jax.jit
   def run(params, batch, weights):
     def loss_fn(params):
       key = train_step.step_key(config.seed, 3)
       arguments = params, batch, key
-      terms = objective.loss_terms(model, config, *arguments)
-      other = objective.loss_terms(model, sigmoid, *arguments)
+      terms = small.objective(config).terms(*arguments)
+      other = small.objective(sigmoid).terms(*arguments)
       terms["align_sigmoid"] = other["align"]
       return sum(weights[k] * terms[k] for k in TERMS), terms
 
@@ -86,18 +84,16 @@ def test_statements_are_drawn_as_configured(statements):
   config = small.config()
   with config.unlocked():
     config.data.statements = statements
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  params = jax.eval_shape(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), params)
   batch = small.batch()
   key = train_step.step_key(0, 0)
   read = jax.jit(
-    lambda batch: objective.draw(model, config, batch, key)[1].original
+    lambda batch: small.objective(config).draw(batch, key)[1].original
   )(batch)
   ordinary = (np.asarray(read) > 4).sum(1)
-  whole = (batch["tokens"] > 4).sum(1)
+  whole = (batch.tokens > 4).sum(1)
   if statements == (0,):
     np.testing.assert_array_equal(ordinary, whole)
   else:  # no statement of these reports has more than five tokens
@@ -107,11 +103,9 @@ def test_statements_are_drawn_as_configured(statements):
 def test_parameters_and_moments_are_cut_alike():
   config = small.config()
   mesh = mesh_of((1, 2, 2))
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  optimizer = optim.make_optimizer(config, 10)
-  state = train_step.create_state(
-    model, config, optimizer, small.NUM_SAMPLES, mesh
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  optimizer = small.optimizer(config, 10)
+  state = train_step.create_state(model, optimizer, mesh, config.seed)
   specs = {}
   for path, x in jax.tree_util.tree_leaves_with_path(state):
     specs[sharding.path_name(path)] = x.sharding.spec
@@ -125,10 +119,8 @@ def test_parameters_and_moments_are_cut_alike():
 
 def test_every_rule_matches_something():
   config = small.config()
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  shapes = jax.eval_shape(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  shapes = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   paths = [
     "/" + sharding.path_name(path)
     for path, _ in jax.tree_util.tree_leaves_with_path(shapes)
@@ -143,10 +135,8 @@ def test_every_rule_matches_something():
 
 def test_decay_mask_spares_norms_biases_and_embeddings():
   config = small.config()
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  params = jax.eval_shape(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  params = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   for path, decayed in jax.tree_util.tree_leaves_with_path(
     optim.decay_mask(params)
   ):
@@ -167,16 +157,14 @@ def test_muon_updates_matrices_by_their_orthogonal_factor():
   config = small.config()
   with config.unlocked():
     config.optim.update(weight_decay=0.0, warmup_ratio=0.0, clip_norm=1e9)
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  shapes = jax.eval_shape(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  shapes = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   params = {k: shapes[k] for k in ("ecg_encoder", "log_scale")}
   rng = np.random.default_rng(0)
   gradient = jax.tree.map(
     lambda x: rng.normal(size=x.shape).astype(np.float32), params
   )
-  optimizer = optim.make_optimizer(config, 100)
+  optimizer = small.optimizer(config, 100)
   state = optimizer.init(gradient)
   updates, _ = jax.jit(optimizer.update)(gradient, state, gradient)
   updates = jax.device_get(updates)
@@ -214,11 +202,9 @@ def test_muon_updates_matrices_by_their_orthogonal_factor():
 
 def test_muon_is_the_same_on_a_mesh():
   config = small.config()
-  model = train_step.build_model(config, small.NUM_SAMPLES, small.VOCABULARY)
-  optimizer = optim.make_optimizer(config, 10)
-  shapes = jax.eval_shape(
-    lambda: train_step.init_params(model, config, small.NUM_SAMPLES)
-  )
+  model = setup.build_model(config, small.VOCABULARY)
+  optimizer = small.optimizer(config, 10)
+  shapes = jax.eval_shape(lambda: train_step.init_params(model, config.seed))
   shapes = {"ecg_encoder": shapes["ecg_encoder"]}
   rng = np.random.default_rng(0)
   gradient = jax.tree.map(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Sequence
@@ -12,59 +11,44 @@ from typing import Protocol
 import jax
 import numpy as np
 from absl import logging
-from jax.sharding import NamedSharding, PartitionSpec
 
-from cgdmer_jax import sharding
-from cgdmer_jax import trained_model as experiment_lib
-from cgdmer_jax.data import pipeline, preprocessing, reports
+from cgdmer_jax import files, sharding
+from cgdmer_jax.data import pipeline, views
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.scores import results
-from cgdmer_jax.models import cgdmer, masking
+from cgdmer_jax.models import cgdmer
+from cgdmer_jax.trained_model import TrainedModel
 
 REPRESENTATIONS = ("shared", "specific", "both")
 _FORMAT = "1"  # raise it when features of the same name would be others
 
 
-class FewLeads:
-  """Records of which only some leads are given.
+class Encoder(Protocol):
+  """What is evaluated: it turns recordings, and perhaps texts, into vectors.
 
   Attributes:
-    source: the whole records.
-    leads: names of those that are given.
-    sampling_rate: Hz.
+    identity: name, and all that its features depend on. The name is replaced
+      where several encoders would share it.
+    path: where it was found; empty for one that is made of nothing.
+    group: equal for encoders that differ in their seed alone.
+    batch_size: records on the devices at once.
   """
 
-  def __init__(self, source: EcgSource, leads: Sequence[str]):
-    """Hides all leads of `source` but `leads`."""
-    self.source = source
-    self.leads = tuple(leads)
-    self.sampling_rate = source.sampling_rate
-    self._given = np.isin(LEADS, leads)
-
-  def __len__(self) -> int:
-    return len(self.source)
-
-  def signal(self, index: int) -> dict[str, np.ndarray]:
-    """See `EcgSource.signal`; what is not given is missing."""
-    record = self.source.signal(index)
-    return {
-      "ecg": np.where(self._given[:, None], record["ecg"], np.int16(0)),
-      "lead_valid": record["lead_valid"] & self._given,
-    }
-
-
-class Encoder(Protocol):
-  """What is evaluated: it turns recordings, and perhaps texts, into vectors."""
-
   identity: results.Identity
+  path: str
+  group: str
+  batch_size: int
 
   def ecg(self, source: pipeline.SignalSource) -> cgdmer.Embedding:
     """Embeddings of all records of `source`, in order, float32 (N, width)."""
 
   def report(self, texts: Sequence[str]) -> cgdmer.Embedding:
     """Embeddings of texts; UserError where there is no report encoder."""
+
+  def trained_model(self) -> TrainedModel:
+    """The model behind it; UserError where only its features are known."""
 
 
 class Store:
@@ -103,7 +87,7 @@ class Store:
           "" if tuple(leads) == LEADS else f", leads {', '.join(leads)}",
         )
         all_leads = tuple(leads) == LEADS
-        records = source if all_leads else FewLeads(source, leads)
+        records = source if all_leads else views.FewLeads(source, leads)
         found = self.encoder.ecg(records)
         _check_finite(identity.name, source, found)
         if jax.process_index() == 0:
@@ -122,15 +106,9 @@ def _read(path: pathlib.Path) -> cgdmer.Embedding | None:
 
 
 def _write(path: pathlib.Path, embedding: cgdmer.Embedding) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
   arrays = {"shared": embedding.shared, "specific": embedding.specific}
-  temporary = path.with_suffix(f".{os.getpid()}.tmp")
-  try:
-    with temporary.open("wb") as file:
-      np.savez(file, **{k: v for k, v in arrays.items() if v is not None})
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with files.replacing(path) as temporary:
+    np.savez(temporary, **{k: v for k, v in arrays.items() if v is not None})
 
 
 def _check_finite(name, source, embedding) -> None:
@@ -145,21 +123,22 @@ def _check_finite(name, source, embedding) -> None:
 
 
 def extract(
-  compute: Callable[[pipeline.Batch], cgdmer.Embedding],
+  embed: Callable[[jax.Array, jax.Array], cgdmer.Embedding],
   source: pipeline.SignalSource,
   batch_size: int,
   mesh: jax.sharding.Mesh,
 ) -> cgdmer.Embedding:
-  """Applies `compute` to all records of `source`, in order.
+  """Applies `embed` to all records of `source`, in order.
 
   Args:
-    compute: from a batch on the devices to embeddings that are replicated.
+    embed: from `ecg` and `lead_valid` of a batch on the devices to embeddings
+      that every device has.
     source: N records.
-    batch_size: over all processes.
-    mesh: devices.
+    batch_size: records over all processes.
+    mesh: the devices.
 
   Returns:
-    float32 (N, width); no row for padding.
+    float32 (N, width).
   """
   rows = []
   for batch in pipeline.eval_batches(
@@ -168,102 +147,10 @@ def extract(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   ):
-    batch.pop("index")
-    batch.pop("valid")
-    rows.append(jax.device_get(compute(sharding.put_batch(batch, mesh))))
+    arrays = sharding.put_batch((batch["ecg"], batch["lead_valid"]), mesh)
+    rows.append(jax.device_get(embed(*arrays)))
   joined = jax.tree.map(lambda *x: np.concatenate(x).astype(np.float32), *rows)
   return jax.tree.map(lambda x: x[: len(source)], joined)
-
-
-class Extractor:
-  """Computes embeddings for experiments of one architecture.
-
-  Holds the compiled functions, so that checkpoints of the same architecture,
-  and their random twins, share them.
-  """
-
-  def __init__(
-    self, experiment: experiment_lib.Experiment, mesh: jax.sharding.Mesh
-  ):
-    """Prepares the functions; nothing is compiled yet."""
-    model, config = experiment.model, experiment.config
-    everywhere = NamedSharding(mesh, PartitionSpec())
-
-    def encode_ecg(params, batch):
-      lead_valid = batch["lead_valid"]
-      with sharding.use(mesh):
-        x = preprocessing.preprocess(
-          batch["ecg"], lead_valid, config.preprocess
-        )
-      patches = preprocessing.patchify(x, config.model.patch_length)
-      mask = masking.full_view(lead_valid, model.num_patches)
-      variables = {"params": params}
-      return model.apply(variables, patches, mask, method="encode_ecg")[1]
-
-    def encode_report(params, tokens):
-      variables = {"params": params}
-      return model.apply(variables, tokens, method="encode_report")[1]
-
-    self._mesh = mesh
-    self._max_length = config.report.max_length
-    self._encode_ecg = jax.jit(encode_ecg, out_shardings=everywhere)
-    self._encode_report = jax.jit(encode_report, out_shardings=everywhere)
-
-  def ecg(
-    self,
-    experiment: experiment_lib.Experiment,
-    source: pipeline.SignalSource,
-    batch_size: int,
-  ) -> cgdmer.Embedding:
-    """Embeddings of all records of `source`, in order.
-
-    Returns:
-      `shared` and `specific`, float32 (N, width); no row for padding.
-    """
-
-    def compute(batch):
-      return self._encode_ecg(experiment.params, batch)
-
-    return extract(compute, source, batch_size, self._mesh)
-
-  def report(
-    self,
-    experiment: experiment_lib.Experiment,
-    texts: Sequence[str],
-    batch_size: int = 256,
-  ) -> cgdmer.Embedding:
-    """Embeddings of texts, float32 (n, width).
-
-    Raises:
-      UserError: the recipe has no report tower.
-    """
-    if not experiment.model.use_report:
-      raise UserError(
-        f"recipe {experiment.config.recipe!r} has no report encoder"
-      )
-    tokens, cut = reports.tokenize(
-      experiment.tokenizer, texts, self._max_length
-    )
-    if cut:
-      logging.warning(
-        "%.1f %% of %d texts are longer than the report.max_length=%d "
-        "tokens that the report encoder reads, and are cut",
-        100 * cut,
-        len(texts),
-        self._max_length,
-      )
-    batch_size = min(batch_size, len(tokens))
-    rows = []
-    for start in range(0, len(tokens), batch_size):
-      batch = tokens[start : start + batch_size]
-      short = batch_size - len(batch)  # one shape for all
-      batch = np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)])
-      embedding = self._encode_report(experiment.params, batch)
-      rows.append(jax.device_get(embedding))
-    joined = jax.tree.map(
-      lambda *x: np.concatenate(x).astype(np.float32), *rows
-    )
-    return jax.tree.map(lambda x: x[: len(tokens)], joined)
 
 
 def represent(embedding: cgdmer.Embedding, representation: str) -> np.ndarray:

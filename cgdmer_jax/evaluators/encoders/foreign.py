@@ -16,6 +16,7 @@ from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.models import cgdmer
+from cgdmer_jax.trained_model import TrainedModel
 
 # What numpy raises for files that are damaged, or of another kind.
 _UNREADABLE = (
@@ -31,9 +32,10 @@ class Foreign:
   `features`, float (N, D), for the records of all splits that are read.
 
   Attributes:
-    identity: see `results.Identity`.
-    path: of the file.
+    path: the file.
   """
+
+  batch_size = 0  # nothing is computed
 
   def __init__(self, path: str):
     """Reads the file.
@@ -41,7 +43,8 @@ class Foreign:
     Raises:
       UserError: it cannot be read, or does not hold what it should.
     """
-    self.path = path = pathlib.Path(path)
+    self.path = path
+    path = pathlib.Path(path)
     try:
       content = path.read_bytes()
       with np.load(path, allow_pickle=False) as arrays:
@@ -68,6 +71,7 @@ class Foreign:
     self.identity = results.Identity(
       path.stem, hashlib.sha256(content).hexdigest(), checkpoint=str(path)
     )
+    self.group = self.identity.fingerprint
 
   def ecg(self, source: pipeline.SignalSource) -> cgdmer.Embedding:
     """The features of all records of `source`, in order.
@@ -90,3 +94,10 @@ class Foreign:
   def report(self, texts: Sequence[str]) -> cgdmer.Embedding:
     """Raises UserError: there is no report encoder."""
     raise UserError(f"{self.path} holds features of recordings only")
+
+  def trained_model(self) -> TrainedModel:
+    """Raises UserError: there is none."""
+    raise UserError(
+      f"{self.identity.name} is known by its features only: there is no model"
+      " to train on, or to ask for hidden patches"
+    )

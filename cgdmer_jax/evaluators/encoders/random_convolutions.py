@@ -22,6 +22,7 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.models import cgdmer
+from cgdmer_jax.trained_model import TrainedModel
 
 NUM_KERNELS = 1000
 LENGTHS = (7, 9, 11)
@@ -58,6 +59,8 @@ def draw(seed: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
 class RandomConvolutions:
   """An encoder in the sense of `features.Encoder`, without a report encoder."""
 
+  path = ""
+
   def __init__(self, mesh: jax.sharding.Mesh, batch_size: int, seed: int = 0):
     """Draws the kernels of `seed`."""
     self.identity = results.Identity(
@@ -65,8 +68,9 @@ class RandomConvolutions:
       f"random_convolutions/1/{seed}/{NUM_KERNELS}",
       seed=seed,
     )
+    self.group = self.identity.fingerprint
+    self.batch_size = batch_size
     self._mesh = mesh
-    self._batch_size = batch_size
     self._groups = draw(seed)
     self._compute = jax.jit(
       self._features,
@@ -77,22 +81,31 @@ class RandomConvolutions:
   def ecg(self, source: pipeline.SignalSource) -> cgdmer.Embedding:
     """Embeddings (N, 2 * kernels) of the records of `source`, in order."""
 
-    def compute(batch):
-      return self._compute(batch, sampling_rate=source.sampling_rate)
+    def embed(ecg, lead_valid):
+      return self._compute(ecg, lead_valid, sampling_rate=source.sampling_rate)
 
-    return features.extract(compute, source, self._batch_size, self._mesh)
+    return features.extract(embed, source, self.batch_size, self._mesh)
 
   def report(self, texts: Sequence[str]) -> cgdmer.Embedding:
     """Raises UserError: there is no report encoder."""
     raise UserError("random convolutions have no report encoder")
 
-  def _features(self, batch, sampling_rate) -> cgdmer.Embedding:
-    x = batch["ecg"].astype(jnp.float32) / (1000 * SCALE)
+  def trained_model(self) -> TrainedModel:
+    """Raises UserError: there is none."""
+    raise UserError(
+      f"{self.identity.name} are known by their features only: there is no"
+      " model to train on, or to ask for hidden patches"
+    )
+
+  def _features(
+    self, ecg: jax.Array, lead_valid: jax.Array, sampling_rate: int
+  ) -> cgdmer.Embedding:
+    x = ecg.astype(jnp.float32) / (1000 * SCALE)
     # Baseline wander would decide what is positive; 0.5 Hz as for the encoders.
     x = sharding.by_record(
       lambda x: preprocessing.bandpass(x, sampling_rate, 0.5, 0.0)
     )(x)
-    x = jnp.where(batch["lead_valid"][..., None], x, 0.0)
+    x = jnp.where(lead_valid[..., None], x, 0.0)
     found = []
     for dilation, weights, biases in self._groups:
       dilation = max(1, round(dilation * sampling_rate / 100))

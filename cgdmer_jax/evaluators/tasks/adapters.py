@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cgdmer_jax import trained_model as experiment_lib
+from cgdmer_jax import trained_model
 from cgdmer_jax.data import index as index_lib
+from cgdmer_jax.data import views
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import prompts
 from cgdmer_jax.evaluators.encoders import features
-from cgdmer_jax.evaluators.encoders import parse as encoders
 from cgdmer_jax.evaluators.probes import linear as linear_probe
 from cgdmer_jax.evaluators.scores import scoring
 from cgdmer_jax.evaluators.tasks import (
@@ -29,6 +29,7 @@ from cgdmer_jax.evaluators.tasks import (
   transfer,
   zero_shot,
 )
+from cgdmer_jax.trained_model import TrainedModel
 
 SPLITS = ("train", "validation", "test")
 # What smaller devices record.
@@ -161,7 +162,7 @@ def _linear_probe(store, data, label_set) -> scoring.Findings:
 
 
 def _finetune(store, data, label_set) -> scoring.Findings:
-  encoder = _pretrained(store, data, "fine-tuned")
+  trained = _trained_model(store, data)
   labels = data.labels(label_set)
   index = data.index("test")
   test, belongs = scoring.make_test_set(
@@ -185,15 +186,14 @@ def _finetune(store, data, label_set) -> scoring.Findings:
     rows["train"] = np.isin(np.arange(len(labels["train"])), some)
     setting = f"finetune_{100 * fraction:g}"
     scores, details[setting] = finetune.finetune(
-      encoder.experiment,
+      trained,
       {
-        split: finetune.Rows(data.source(split), np.flatnonzero(has))
+        split: views.Rows(data.source(split), np.flatnonzero(has))
         for split, has in rows.items()
       },
       {split: labels[split][has] for split, has in rows.items()},
       options,
-      data.mesh,
-      eval_batch_size=data.options.batch_size,
+      eval_batch_size=store.encoder.batch_size,
     )
     outcome = scoring.evaluate(
       test,
@@ -255,9 +255,8 @@ def _retrieval(store, data, label_set) -> scoring.Findings:
 
 def _reconstruction(store, data, label_set) -> scoring.Findings:
   del label_set
-  encoder = _pretrained(store, data, "asked to restore anything")
   return reconstruction.reconstruct(
-    encoder.experiment,
+    _trained_model(store, data),
     data.test,
     data.index("test"),
     batch_size=data.options.batch_size,
@@ -312,21 +311,12 @@ def _has_text(texts: Sequence[str]) -> np.ndarray:
   return np.array([any(map(str.isalnum, text)) for text in texts], bool)
 
 
-def _pretrained(
-  store: features.Store, data: Data, what: str
-) -> encoders.Pretrained:
-  if not isinstance(store.encoder, encoders.Pretrained):
-    raise UserError(
-      f"{store.encoder.identity.name} is known by its features only and cannot"
-      f" be {what}"
-    )
-  if store.encoder.decimate > 1:
-    raise UserError(
-      f"{store.encoder.identity.name} reads records at a reduced sampling rate"
-      f" and cannot be {what}"
-    )
-  experiment_lib.check_source(data.test, store.encoder.experiment.config)
-  return store.encoder
+def _trained_model(store: features.Store, data: Data) -> TrainedModel:
+  trained = store.encoder.trained_model()
+  trained_model.check_sampling_rate(
+    data.test.name, data.test.sampling_rate, trained.config.preprocess
+  )
+  return trained
 
 
 @dataclasses.dataclass(frozen=True)

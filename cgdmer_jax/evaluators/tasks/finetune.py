@@ -8,7 +8,10 @@ at once. The random encoder under the same recipe is training from scratch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -18,39 +21,78 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
-from cgdmer_jax import trained_model as experiment_lib
-from cgdmer_jax.data import pipeline, preprocessing
-from cgdmer_jax.data.source import EcgSource
+from cgdmer_jax.data import pipeline
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import logistic
-from cgdmer_jax.models import cgdmer, masking
+from cgdmer_jax.models import cgdmer
+from cgdmer_jax.models.forward import Forward
+from cgdmer_jax.trained_model import TrainedModel
 
 _ENCODER = ("ecg_encoder", "ecg_projection", "shared_encoder")
 _ENCODER += ("ecg_specific_encoder",)
 
 
-class Rows:
-  """Some records of a source."""
+@dataclasses.dataclass(frozen=True)
+class _Classifier:
+  """The ECG encoder with a linear head, and how it is trained.
 
-  def __init__(self, source: EcgSource, rows: np.ndarray):
-    """The records `rows` of `source`, in that order."""
-    self._source, self._rows = source, rows
+  Attributes:
+    forward: the model with its preprocessing.
+    others: parameters that stay as they are.
+    optimizer: of the encoder and the head.
+  """
 
-  def __len__(self) -> int:
-    return len(self._rows)
+  forward: Forward
+  others: dict
+  optimizer: optax.GradientTransformation
 
-  def signal(self, index: int):
-    """See `EcgSource.signal`."""
-    return self._source.signal(int(self._rows[index]))
+  def logits(self, params, others, ecg, lead_valid) -> jax.Array:
+    """Scores of every label, float32 (B, L)."""
+    encoder = {k: v for k, v in params.items() if k != "head"}
+    z = self.forward.encode_ecg(others | encoder, ecg, lead_valid)
+    z = jnp.concatenate(jax.tree.leaves(z), axis=-1).astype(jnp.float32)
+    return z @ params["head"]["kernel"] + params["head"]["bias"][None]
+
+  @functools.cached_property
+  def step(self) -> Callable:
+    """Compiled: the next parameters and state, and the loss of the batch."""
+
+    def step(params, state, others, ecg, lead_valid, labels):
+      def loss(params):
+        x = self.logits(params, others, ecg, lead_valid)
+        return optax.sigmoid_binary_cross_entropy(x, labels).mean()
+
+      value, gradient = jax.value_and_grad(loss)(params)
+      updates, state = self.optimizer.update(gradient, state, params)
+      return optax.apply_updates(params, updates), state, value
+
+    return jax.jit(step, donate_argnums=(0, 1))
+
+  @functools.cached_property
+  def _score(self) -> Callable:
+    def score(params, others, ecg, lead_valid):
+      return cgdmer.Embedding(
+        self.logits(params, others, ecg, lead_valid), None
+      )
+
+    return jax.jit(score)
+
+  def predict(self, params, source, batch_size) -> np.ndarray:
+    """Scores of all records of a source, float32 (N, L)."""
+
+    def embed(ecg, lead_valid):
+      return self._score(params, self.others, ecg, lead_valid)
+
+    mesh = self.forward.mesh
+    return features.extract(embed, source, batch_size, mesh).shared
 
 
 def finetune(
-  experiment: experiment_lib.Experiment,
+  trained: TrainedModel,
   sources: Mapping[str, pipeline.SignalSource],
   labels: Mapping[str, np.ndarray],
   config: ConfigDict,
-  mesh: jax.sharding.Mesh,
   *,
   eval_batch_size: int,
   seed: int = 0,
@@ -58,85 +100,31 @@ def finetune(
   """Trains on "train", chooses the epoch on "validation", scores "test".
 
   Args:
-    experiment: where it starts; its parameters stay as they are.
+    trained: where it starts; its parameters stay as they are.
     sources: "train", "validation", "test" -> records.
     labels: "train", "validation" -> (N, L) 0 or 1.
     config: `epochs` at most, `patience` in epochs, `batch_size`, `lr`,
       `weight_decay`.
-    mesh: devices.
-    eval_batch_size: of validation and test.
-    seed: of the order of the records.
+    eval_batch_size: records of validation and test on the devices at once.
+    seed: decides the order of the records.
 
   Returns:
     Test scores (N, L) float32, and details: loss on validation by epoch.
+
+  Raises:
+    UserError: too few records for the devices, or the training diverged.
   """
-  model, settings = experiment.model, experiment.config
-  num_labels = labels["train"].shape[1]
-  devices = mesh.shape["data"] * mesh.shape["fsdp"]
-  batch_size = min(config.batch_size, len(sources["train"]))
-  batch_size = batch_size // devices * devices
-  if not batch_size:
-    raise UserError(
-      f"{len(sources['train'])} training records cannot be divided among"
-      f" {devices} devices"
-    )
+  batch_size = _batch_size(len(sources["train"]), config.batch_size, trained)
   per_epoch = max(1, len(sources["train"]) // batch_size)
   total = config.epochs * per_epoch
-  params = {
-    k: jax.tree.map(jnp.array, v)  # a copy: steps give their input away
-    for k, v in experiment.params.items()
-    if k in _ENCODER
-  }
-  others = {k: v for k, v in experiment.params.items() if k not in _ENCODER}
-  width = settings.model.disentangle.width * (1 + model.use_specific)
-  rate = np.clip(labels["train"].mean(axis=0), 1e-3, 1 - 1e-3)
-  params["head"] = {
-    "kernel": jnp.zeros((width, num_labels)),
-    "bias": jnp.asarray(np.log(rate / (1 - rate)), jnp.float32),
-  }
   optimizer = optax.adamw(
     optax.warmup_cosine_decay_schedule(
       0.0, config.lr, max(1, total // 10), max(2, total)
     ),
     weight_decay=config.weight_decay,
   )
-
-  def logits(params, others, batch):
-    lead_valid = batch["lead_valid"]
-    with sharding.use(mesh):
-      x = preprocessing.preprocess(
-        batch["ecg"], lead_valid, settings.preprocess
-      )
-    patches = preprocessing.patchify(x, settings.model.patch_length)
-    mask = masking.full_view(lead_valid, model.num_patches)
-    encoder = {k: v for k, v in params.items() if k != "head"}
-    variables = {"params": others | encoder}
-    _, z = model.apply(variables, patches, mask, method="encode_ecg")
-    z = jnp.concatenate(jax.tree.leaves(z), axis=-1).astype(jnp.float32)
-    return z @ params["head"]["kernel"] + params["head"]["bias"][None]
-
-  @jax.jit
-  def score(params, others, batch):
-    return cgdmer.Embedding(logits(params, others, batch), None)
-
-  def step(params, state, others, batch):
-    def loss(params):
-      x = logits(params, others, batch)
-      return optax.sigmoid_binary_cross_entropy(x, batch["labels"]).mean()
-
-    value, gradient = jax.value_and_grad(loss)(params)
-    updates, state = optimizer.update(gradient, state, params)
-    return optax.apply_updates(params, updates), state, value
-
-  step = jax.jit(step, donate_argnums=(0, 1))
-
-  def predict(params, split):
-    def compute(batch):
-      return score(params, others, batch)
-
-    found = features.extract(compute, sources[split], eval_batch_size, mesh)
-    return found.shared
-
+  params, others = _initial(trained, labels["train"])
+  classifier = _Classifier(trained.forward, others, optimizer)
   targets = labels["train"].astype(np.float32)
   batches = pipeline.train_batches(
     sources["train"],
@@ -147,33 +135,97 @@ def finetune(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  state = optimizer.init(params)
-  best, best_loss, losses = params, np.inf, []
-  try:
-    for epoch in range(config.epochs):
-      for _ in range(per_epoch):
-        batch = sharding.put_batch(next(batches), mesh)
-        params, state, value = step(params, state, others, batch)
-      validation = predict(params, "validation")
-      if not np.isfinite(validation).all():
-        break  # there is no way back from there
-      loss = float(logistic.log_loss(validation, labels["validation"]).mean())
-      losses.append(round(loss, 5))
-      logging.info(
-        "fine-tuning %s, epoch %d: loss %.4f, validation %.4f",
-        experiment.name,
-        epoch + 1,
-        float(value),
-        loss,
-      )
-      if loss < best_loss:
-        best, best_loss = jax.tree.map(jnp.copy, params), loss
-      elif len(losses) - int(np.argmin(losses)) > config.patience:
-        break
-  finally:
-    batches.close()
-  if not np.isfinite(best_loss):
+  with contextlib.closing(batches):
+    epochs = _epochs(classifier, params, batches, per_epoch, config.epochs)
+    best, losses = _choose(
+      epochs,
+      lambda params: classifier.predict(
+        params, sources["validation"], eval_batch_size
+      ),
+      labels["validation"],
+      config.patience,
+      trained.name,
+    )
+  if best is None:
     raise UserError(
       f"fine-tuning with finetune.lr={config.lr} diverged; lower it"
     )
-  return predict(best, "test"), {"validation_loss_by_epoch": losses}
+  scores = classifier.predict(best, sources["test"], eval_batch_size)
+  return scores, {"validation_loss_by_epoch": losses}
+
+
+def _batch_size(records: int, wanted: int, trained: TrainedModel) -> int:
+  """The batch size, a multiple of the devices and no larger than the data."""
+  devices = trained.mesh.shape["data"] * trained.mesh.shape["fsdp"]
+  batch_size = min(wanted, records) // devices * devices
+  if not batch_size:
+    raise UserError(
+      f"{records} training records cannot be divided among {devices} devices"
+    )
+  return batch_size
+
+
+def _initial(trained: TrainedModel, labels: np.ndarray) -> tuple[dict, dict]:
+  """Parameters that train, with a head that knows how frequent labels are."""
+  params = {
+    k: jax.tree.map(jnp.array, v)  # a copy: steps give their input away
+    for k, v in trained.params.items()
+    if k in _ENCODER
+  }
+  others = {k: v for k, v in trained.params.items() if k not in _ENCODER}
+  parts = 1 + trained.model.use_specific
+  width = trained.model.config.disentangle.width * parts
+  rate = np.clip(labels.mean(axis=0), 1e-3, 1 - 1e-3)
+  params["head"] = {
+    "kernel": jnp.zeros((width, labels.shape[1])),
+    "bias": jnp.asarray(np.log(rate / (1 - rate)), jnp.float32),
+  }
+  return params, others
+
+
+def _epochs(
+  classifier: _Classifier,
+  params: dict,
+  batches: Iterator[pipeline.HostBatch],
+  per_epoch: int,
+  count: int,
+) -> Iterator[tuple[dict, float]]:
+  """Parameters after each epoch, to be copied, and its last loss."""
+  state = classifier.optimizer.init(params)
+  for _ in range(count):
+    for _ in range(per_epoch):
+      batch = sharding.put_batch(next(batches), classifier.forward.mesh)
+      arrays = batch["ecg"], batch["lead_valid"], batch["labels"]
+      params, state, value = classifier.step(
+        params, state, classifier.others, *arrays
+      )
+    yield params, float(value)
+
+
+def _choose(
+  epochs: Iterator[tuple[dict, float]],
+  predict: Callable[[dict], np.ndarray],
+  labels: np.ndarray,
+  patience: int,
+  name: str,
+) -> tuple[dict | None, list[float]]:
+  """The parameters with the least loss on validation; None if all diverged."""
+  best, best_loss, losses = None, np.inf, []
+  for epoch, (params, value) in enumerate(epochs):
+    scores = predict(params)
+    if not np.isfinite(scores).all():
+      break  # there is no way back from there
+    loss = float(logistic.log_loss(scores, labels).mean())
+    losses.append(round(loss, 5))
+    logging.info(
+      "fine-tuning %s, epoch %d: loss %.4f, validation %.4f",
+      name,
+      epoch + 1,
+      value,
+      loss,
+    )
+    if loss < best_loss:
+      best, best_loss = jax.tree.map(jnp.copy, params), loss
+    elif len(losses) - int(np.argmin(losses)) > patience:
+      break
+  return best, losses

@@ -26,14 +26,12 @@ import numpy as np
 import scipy.signal
 import wfdb.processing
 
-from cgdmer_jax import trained_model as experiment_lib
-from cgdmer_jax.data import pipeline
 from cgdmer_jax.data.index import RecordIndex
 from cgdmer_jax.data.leads import LEADS, NUM_LEADS
 from cgdmer_jax.data.source import EcgSource
-from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.scores import scoring, statistics
-from cgdmer_jax.figures import restored as reconstruction_lib
+from cgdmer_jax.models import masking
+from cgdmer_jax.trained_model import TrainedModel
 
 REGIONS = ("P", "QRS", "T", "rest")
 _MAX_RECORDS = 500  # evenly spread over the test records
@@ -77,7 +75,7 @@ def regions(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def reconstruct(
-  experiment: experiment_lib.Experiment,
+  trained: TrainedModel,
   source: EcgSource,
   index: RecordIndex,
   *,
@@ -88,12 +86,12 @@ def reconstruct(
   """Hides leads, then times, of test records and measures what is restored.
 
   Args:
-    experiment: a model with a decoder.
+    trained: a model with a decoder.
     source: test records.
-    index: of the same records.
+    index: what the data set says about the same records.
     batch_size: records restored at once.
     num_bootstrap: resamples of subjects.
-    seed: of what is hidden, and of the resampling.
+    seed: decides what is hidden, and the resampling.
 
   Returns:
     Measures "unexplained variance", whole, of each lead and of each region.
@@ -101,62 +99,99 @@ def reconstruct(
   Raises:
     UserError: the model has no decoder.
   """
-  if not experiment.model.reconstruct:
-    raise UserError(
-      f"recipe {experiment.config.recipe!r} has no decoder that could restore"
-      " hidden patches"
-    )
   chosen, in_beat = _chosen(source)
-  count = len(chosen)
-  masks = (NUM_LEADS, len(REGIONS))
   subjects = index.subject_ids[chosen]
   weights = statistics.subject_weights(subjects, num_bootstrap, seed)
   measures = []
   for setting, mask in KINDS.items():
-    restore = reconstruction_lib.Restore(experiment, *mask)
-    squares = np.zeros((2, count, *masks))  # of the error, and of the signal
-    for start in range(0, count, batch_size):
-      rows = np.arange(start, start + batch_size)
-      inside = rows < count
-      records = [source.signal(int(chosen[min(i, count - 1)])) for i in rows]
-      batch: pipeline.Batch = {
-        key: np.stack([r[key] for r in records])
-        for key in ("ecg", "lead_valid")
-      }
-      key = jax.random.fold_in(jax.random.key(seed), start)
-      original, restored, mean, hidden = restore(batch, key)
-      for which, x in enumerate((restored - original, original - mean)):
-        squares[which, rows[inside]] = _by_region(
-          np.where(hidden, x, 0.0)[inside] ** 2, in_beat[rows[inside]]
-        )
-    error, variance = squares
-    parts = {"all": (slice(None), slice(None))}
-    parts |= {lead: (i, slice(None)) for i, lead in enumerate(LEADS)}
-    parts |= {r: (slice(None), i) for i, r in enumerate(REGIONS)}
-    for name, (lead, region) in parts.items():
-      values, counts = (
-        x[:, lead, region].reshape(count, -1).sum(1) for x in (error, variance)
-      )
-      if counts.sum() > 0:
-        measures.append(
-          scoring.mean_measure(
-            setting,
-            f"unexplained variance, {name}",
-            "lower",
-            values,
-            weights,
-            counts,
-            chance=1.0,
-            main=name == "all" or name in REGIONS,
-          )
-        )
+    error, variance = _squares(
+      trained, source, chosen, in_beat, mask, batch_size, seed
+    )
+    measures += _measures(setting, error, variance, weights)
   test = scoring.TestSet(
     index.ids[chosen].astype(str),
     subjects.astype(str),
-    np.zeros((count, 0), np.uint8),
+    np.zeros((len(chosen), 0), np.uint8),
     (),
   )
   return scoring.Findings(test, measures=tuple(measures))
+
+
+def _squares(
+  trained: TrainedModel,
+  source: EcgSource,
+  chosen: np.ndarray,
+  in_beat: np.ndarray,
+  mask: tuple[str, float, float],
+  batch_size: int,
+  seed: int,
+) -> np.ndarray:
+  """Squared error, and squared signal, of hidden samples.
+
+  Args:
+    trained: a model with a decoder.
+    source: records.
+    chosen: (N,) which of them.
+    in_beat: (N, T) region of each sample.
+    mask: kind, share of leads and share of times, see `KINDS`.
+    batch_size: records restored at once.
+    seed: decides what is hidden.
+
+  Returns:
+    (2, N, leads, regions), of the error and of the signal.
+  """
+  squares = np.zeros((2, len(chosen), NUM_LEADS, len(REGIONS)))
+  patch_length = trained.model.config.patch_length
+  for start in range(0, len(chosen), batch_size):
+    rows = np.arange(start, min(start + batch_size, len(chosen)))
+    padded = np.minimum(np.arange(start, start + batch_size), len(chosen) - 1)
+    records = [source.signal(int(chosen[i])) for i in padded]
+    ecg, lead_valid = (
+      np.stack([r[key] for r in records]) for key in ("ecg", "lead_valid")
+    )
+    key = jax.random.fold_in(jax.random.key(seed), start)
+    hidden = np.asarray(
+      masking.sample_patch_mask(
+        key, lead_valid, ecg.shape[-1] // patch_length, *mask
+      ).hidden
+    )
+    signals = trained.reconstruct(ecg, lead_valid, hidden, batch_size)
+    samples = np.repeat(hidden, patch_length, axis=-1)
+    for which, x in enumerate(
+      (signals.restored - signals.original, signals.original - signals.mean)
+    ):
+      squares[which, rows] = _by_region(
+        np.where(samples, x, 0.0)[: len(rows)] ** 2, in_beat[rows]
+      )
+  return squares
+
+
+def _measures(
+  setting: str, error: np.ndarray, variance: np.ndarray, weights: np.ndarray
+) -> list[scoring.Measure]:
+  """Unexplained variance, whole, of each lead and of each region."""
+  parts = {"all": (slice(None), slice(None))}
+  parts |= {lead: (i, slice(None)) for i, lead in enumerate(LEADS)}
+  parts |= {r: (slice(None), i) for i, r in enumerate(REGIONS)}
+  measures = []
+  for name, (lead, region) in parts.items():
+    values, counts = (
+      x[:, lead, region].reshape(len(x), -1).sum(1) for x in (error, variance)
+    )
+    if counts.sum() > 0:
+      measures.append(
+        scoring.mean_measure(
+          setting,
+          f"unexplained variance, {name}",
+          "lower",
+          values,
+          weights,
+          counts,
+          chance=1.0,
+          main=name == "all" or name in REGIONS,
+        )
+      )
+  return measures
 
 
 @functools.lru_cache(maxsize=1)  # every encoder restores the same records

@@ -1,16 +1,14 @@
-"""The report tower of a run: its pretrained weights and its frozen layers.
+"""The reports of a split, and what frozen layers of their encoder make of them.
 
-What frozen layers make of a report never changes, so it is computed once for
-each distinct report, kept on disk beside the data set, and read from there, or
-from the memory of the devices if it fits.
+The outputs of frozen layers never change. They are computed once for each
+distinct report, kept on disk beside the data set, and read from there, or from
+the memory of the devices if they fit.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,81 +29,11 @@ from cgdmer_jax.data.report_table import ReportTable
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import cgdmer, hf_bert
-from cgdmer_jax.train import checkpoint, optim, train_step
+from cgdmer_jax.train import optim
+from cgdmer_jax.train.setup import Training
 
 _LONGEST = 512  # tokens kept of reports whose statements are drawn
 _BATCH_TOKENS = 8192  # that a device reads at a time to fill the cache
-
-
-def is_pretrained(config: ConfigDict) -> bool:
-  """Whether the run begins with the weights of `report.checkpoint`."""
-  return bool(config.report.checkpoint) and train_step.reads_reports(config)
-
-
-def resolve(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
-  """The configuration with the architecture of `report.checkpoint`.
-
-  A run that is resumed has it in its own `config.json`, and needs the
-  checkpoint no more.
-
-  Args:
-    config: the whole configuration.
-    workdir: of the run.
-
-  Raises:
-    UserError: see `hf_bert.resolve` and `hf_bert.load_config`; or layers are
-      to be frozen that nobody has trained.
-  """
-  train = config.report.train
-  if not is_pretrained(config):
-    if train != "full" and train_step.reads_reports(config):
-      raise UserError(
-        f"report.train={train!r} would freeze random weights; give "
-        "report.checkpoint, or report.train='full'"
-      )
-    return config
-  config = config.copy_and_resolve_references()
-  name = config.report.checkpoint
-  sizes = None
-  if checkpoint.steps(workdir):
-    saved = json.loads((workdir / "config.json").read_text())
-    if saved.get("report", {}).get("checkpoint") == name:
-      sizes = saved["model"]["report"]
-  if sizes is None:
-    bert = hf_bert.load_config(
-      hf_bert.resolve(name), max_length=config.report.max_length
-    )
-    sizes = dataclasses.asdict(bert)
-  with config.unlocked():
-    config.model.report.update(sizes)
-  return config
-
-
-def load_tokenizer(config: ConfigDict):
-  """The tokenizer of `report.checkpoint`.
-
-  Raises:
-    UserError: there is none, or it does not belong to the weights.
-  """
-  tokenizer = reports.load_tokenizer(hf_bert.resolve(config.report.checkpoint))
-  sizes = hf_bert.BertConfig(**config.model.report)
-  hf_bert.check_tokenizer(tokenizer, sizes)
-  return tokenizer
-
-
-def import_weights(state, config: ConfigDict):
-  """`state` with the report encoder of `report.checkpoint`.
-
-  Raises:
-    UserError: see `hf_bert.load_params`.
-  """
-  directory = hf_bert.resolve(config.report.checkpoint)
-  sizes = hf_bert.BertConfig(**config.model.report)
-  weights = hf_bert.load_params(directory, sizes)
-  old = state.params["report_encoder"]
-  new = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), weights, old)
-  logging.info("report encoder: %s", directory)
-  return state.replace(params={**state.params, "report_encoder": new})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,30 +85,30 @@ class Reports:
     return batch
 
 
-def read_reports(
-  config: ConfigDict,
-  model: cgdmer.CGDMER,
+def read(
+  training: Training,
+  settings: ConfigDict,
+  batch_size: int,
   params: Any,
   source: EcgSource,
   index: RecordIndex,
   tokenizer: Any,
-  mesh: jax.sharding.Mesh,
 ) -> Reports:
   """Tokenises the reports of a split, and runs the frozen layers on them.
 
   Both are read from their caches if nothing that they depend on has changed.
 
   Args:
-    config: the whole configuration.
-    model: the modules.
-    params: their parameters.
+    training: the model, and which statements it reads.
+    settings: `config.report`.
+    batch_size: records of a batch, which decide what it is padded to.
+    params: parameters with the frozen layers.
     source: the split.
-    index: its index.
-    tokenizer: of the reports.
-    mesh: of the training.
+    index: what the split says about its records.
+    tokenizer: turns reports into tokens.
   """
-  settings = config.report
-  whole = tuple(config.data.statements) == (0,)
+  model, statements = training.model, training.objective.statements
+  whole = statements == (0,)
   table = report_table.load(
     source,
     index,
@@ -190,7 +118,7 @@ def read_reports(
   )
   lengths = (table.tokens.shape[1],)
   if whole:
-    lengths = table.static_lengths(config.train.batch_size)
+    lengths = table.static_lengths(batch_size)
   facts = report_table.describe(table, model.vocabulary, settings.max_length)
   logging.info("%s split: %s", source.split, facts)
   padded = [min(n, settings.max_length) for n in lengths]
@@ -202,11 +130,11 @@ def read_reports(
       "the frozen layers of the report encoder run in every step: "
       "data.statements=%s draws other words each time; (0,) reads whole "
       "reports, for which they would run once",
-      tuple(config.data.statements),
+      statements,
     )
     return Reports(table, lengths)
   states = frozen_states(model, params, table, source)
-  on_device = place(states, mesh, settings.device_cache_mib)
+  on_device = place(states, training.mesh, settings.device_cache_mib)
   if on_device is None:
     return Reports(table, lengths, states)
   return Reports(table, lengths, resident={"state_table": on_device})

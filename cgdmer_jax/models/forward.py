@@ -1,0 +1,175 @@
+"""From stored microvolts to embeddings and restored patches.
+
+Preprocess, cut into patches, hide, run the model: written here once, for
+training, validation, feature extraction, fine-tuning and reconstruction alike.
+Functions of parameters and arrays, to be compiled by whoever calls them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+from ml_collections import ConfigDict
+
+from cgdmer_jax import sharding
+from cgdmer_jax.data import preprocessing
+from cgdmer_jax.data.batch import Batch
+from cgdmer_jax.models import cgdmer, masking
+
+
+@flax.struct.dataclass
+class Restored:
+  """Recordings with what the decoder made of their hidden patches.
+
+  The decoder predicts a patch up to its mean and deviation, which are taken
+  from the original: shapes are restored, levels are given.
+
+  Attributes:
+    original: float32 (B, L, T), the preprocessed signal.
+    restored: float32 (B, L, T), its reconstruction, of visible patches too.
+    mean: float32 (B, L, T), mean of the patch that a sample belongs to.
+  """
+
+  original: Array
+  restored: Array
+  mean: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Forward:
+  """A model with the preprocessing that it was trained with.
+
+  Attributes:
+    model: the modules; they read records of any number of patches.
+    preprocess: `config.preprocess`.
+    mesh: where arrays are; None: wherever the compiler likes.
+  """
+
+  model: cgdmer.CGDMER
+  preprocess: ConfigDict
+  mesh: jax.sharding.Mesh | None = None
+
+  def patches(
+    self,
+    ecg: Int[Array, "batch lead time"],
+    lead_valid: Bool[Array, "batch lead"],
+  ) -> Float[Array, "batch lead patch sample"]:
+    """Scaled, filtered, normalised, and cut.
+
+    Raises:
+      UserError: the patch length does not divide the samples.
+    """
+    with sharding.use(self.mesh):
+      x = preprocessing.preprocess(ecg, lead_valid, self.preprocess)
+    return preprocessing.patchify(x, self.model.config.patch_length)
+
+  def encode_ecg(
+    self,
+    params: Any,
+    ecg: Int[Array, "batch lead time"],
+    lead_valid: Bool[Array, "batch lead"],
+  ) -> cgdmer.Embedding:
+    """Embeddings of whole recordings; nothing is hidden."""
+    patches = self.patches(ecg, lead_valid)
+    view = masking.full_view(lead_valid, patches.shape[2])
+    return self._encode_ecg(params, patches, view)
+
+  def _encode_ecg(self, params, patches, mask) -> cgdmer.Embedding:
+    variables = {"params": params}
+    return self.model.apply(variables, patches, mask, method="encode_ecg")[1]
+
+  def encode_report(
+    self,
+    params: Any,
+    tokens: Int[Array, "batch token"],
+    states: Float[Array, "batch token width"] | None = None,
+  ) -> cgdmer.Embedding:
+    """Embeddings of reports; for `states` see `CGDMER.encode_report`."""
+    variables = {"params": params}
+    return self.model.apply(variables, tokens, states, method="encode_report")[
+      1
+    ]
+
+  def reconstruct(
+    self,
+    params: Any,
+    ecg: Int[Array, "batch lead time"],
+    lead_valid: Bool[Array, "batch lead"],
+    hidden: Bool[Array, "batch lead patch"],
+    num_visible: int,
+  ) -> Restored:
+    """Hides patches and restores them.
+
+    Args:
+      params: of the model, which has a decoder.
+      ecg: microvolts.
+      lead_valid: False for missing leads.
+      hidden: the patches to hide.
+      num_visible: patches in view of the record that has most of them.
+
+    Returns:
+      Signals in the unit that the model reads.
+    """
+    patches = self.patches(ecg, lead_valid)
+    visible = ~hidden & lead_valid[..., None]
+    mask = masking.patch_mask(visible, lead_valid, num_visible)
+
+    def restore(model):
+      fused, _ = model.encode_ecg(patches, mask)
+      return model.decode_ecg(fused, mask, lead_valid)
+
+    samples = self.model.apply({"params": params}, method=restore)
+    _, mean, deviation = preprocessing.normalise_patches(patches)
+    restored = samples.astype(jnp.float32) * deviation + mean
+    every = patches, restored, jnp.broadcast_to(mean, patches.shape)
+    return Restored(*(x.reshape(ecg.shape) for x in every))
+
+  def train(
+    self,
+    params: Any,
+    batch: Batch,
+    mask: masking.PatchMask,
+    words: masking.TokenMask,
+    align_view: str,
+  ) -> tuple[cgdmer.Outputs, Float[Array, "batch lead patch sample"]]:
+    """One pass over masked recordings and masked reports.
+
+    Args:
+      params: of the model.
+      batch: records.
+      mask: their patches in view.
+      words: their reports, masked.
+      align_view: "masked", or "full": embeddings are those of whole recordings
+        and whole reports, at the cost of a second pass.
+
+    Returns:
+      What the losses need, and the patches to be restored.
+    """
+    patches = self.patches(batch.ecg, batch.lead_valid)
+    states = _known_states(batch)
+    out = self.model.apply(
+      {"params": params}, patches, batch.lead_valid, mask, words, states
+    )
+    if align_view == "full" and self.model.use_report:
+      view = masking.full_view(batch.lead_valid, patches.shape[2])
+      out = out.replace(
+        ecg=self._encode_ecg(params, patches, view),
+        report=self.encode_report(params, words.original, states),
+      )
+    return out, patches
+
+
+def _known_states(batch: Batch) -> Float[Array, "batch token width"] | None:
+  """Outputs of the frozen layers of the report encoder, if they are known.
+
+  Those behind the end of a report are meaningless.
+  """
+  if batch.state_table is None:
+    return batch.states
+  row = batch.state_start[:, None] + jnp.arange(batch.tokens.shape[1])[None]
+  return jnp.take(batch.state_table, row, axis=0, mode="clip")

@@ -1,0 +1,143 @@
+"""Whether a configuration fits together; asked before anything is made."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+from ml_collections import ConfigDict
+
+from cgdmer_jax.data import preprocessing
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.models import layers, masking
+
+
+def check(config: ConfigDict, num_samples: int) -> None:
+  """Checks a pretraining configuration.
+
+  Args:
+    config: the whole configuration.
+    num_samples: T, samples a lead.
+
+  Raises:
+    UserError: a value that does not exist, or values that do not fit together.
+  """
+  _check_choices(config)
+  _check_schedule(config.train)
+  patch_length = config.model.patch_length
+  if patch_length < 1 or num_samples % patch_length:
+    raise UserError(
+      f"model.patch_length={patch_length} does not divide the {num_samples} "
+      "samples of a record; choose a divisor"
+    )
+  if not config.data.statements or min(config.data.statements) < 0:
+    raise UserError(
+      f"data.statements={tuple(config.data.statements)}; expected numbers of "
+      "statements to draw, 0 for the whole report"
+    )
+  _check_loss(config.loss, config.mask, config.model.specific)
+  _check_compute(config.compute)
+  if reads_reports(config.loss):
+    _check_report_tower(config.report, config.model.report, config.loss.mlm)
+
+
+def reads_reports(loss: ConfigDict) -> bool:
+  """Whether the recipe has a report tower; `loss` is `config.loss`."""
+  return bool(loss.align or loss.mlm)
+
+
+def _check_choices(config: ConfigDict) -> None:
+  """Raises UserError for a value that is none of the choices."""
+  for name, choices in {
+    "loss.alignment": ("sigmoid", "infonce"),
+    "align_view": ("masked", "full"),
+    "mask.kind": masking.KINDS,
+    "compute.dtype": ("float32", "bfloat16"),
+    "compute.attention": layers.ATTENTION,
+    "compute.remat": layers.REMAT,
+    "preprocess.normalise": preprocessing.NORMALISATIONS,
+  }.items():
+    value = config
+    for key in name.split("."):
+      value = value[key]
+    if value not in choices:
+      raise UserError(f"{name}={value!r}; expected one of {', '.join(choices)}")
+
+
+def _check_schedule(train: ConfigDict) -> None:
+  """Raises UserError for a number of steps or records that cannot be."""
+  for name, value in train.items():
+    least = 0 if name == "steps" else 1
+    if value < least:
+      raise UserError(f"train.{name}={value}; it must be at least {least}")
+
+
+def _check_loss(loss: ConfigDict, mask: ConfigDict, specific: bool) -> None:
+  """Raises UserError where terms of the loss lack what they need."""
+  if loss.disentangle and not specific:
+    raise UserError(
+      f"loss.disentangle={loss.disentangle} needs model.specific=True"
+    )
+  if loss.ecg and mask.kind == "none":
+    raise UserError(
+      f"loss.ecg={loss.ecg} has nothing to restore with mask.kind='none'; "
+      "choose a mask kind or set loss.ecg=0"
+    )
+  for name in ("lead_ratio", "time_ratio", "token_ratio"):
+    if not 0 <= mask[name] <= 1:
+      raise UserError(
+        f"mask.{name}={mask[name]}; expected a share between 0 and 1"
+      )
+
+
+def _check_compute(compute: ConfigDict) -> None:
+  """Raises UserError for what these devices cannot do."""
+  if compute.attention == "cudnn" and (
+    jax.default_backend() != "gpu" or compute.dtype == "float32"
+  ):
+    raise UserError(
+      "compute.attention='cudnn' needs an NVIDIA GPU and compute.dtype="
+      "'bfloat16'; set it to 'xla'"
+    )
+
+
+def _check_report_tower(
+  report: ConfigDict, model: ConfigDict, mlm: float
+) -> None:
+  """Raises UserError where `config.report` does not fit the rest.
+
+  Args:
+    report: `config.report`.
+    model: `config.model.report`.
+    mlm: weight of the prediction of masked words.
+  """
+  if not 3 <= report.max_length <= model.num_positions:
+    raise UserError(
+      f"report.max_length={report.max_length}; expected 3 to "
+      f"{model.num_positions}, the positions of the report encoder "
+      "(model.report.num_positions)"
+    )
+  trained = 0  # blocks
+  if match := re.fullmatch(r"last_(\d+)", report.train):
+    trained = int(match[1])
+  if report.train not in ("frozen", "full") and not 0 < trained <= model.depth:
+    raise UserError(
+      f"report.train={report.train!r}; expected frozen, full, or last_1 to "
+      f"last_{model.depth}, the number of blocks to train"
+    )
+  if report.train != "full" and mlm:
+    raise UserError(
+      f"loss.mlm={mlm} masks words, which the frozen layers of report.train="
+      f"{report.train!r} cannot learn to read; set loss.mlm=0, or "
+      "report.train='full'"
+    )
+  if report.lr < 0 or not 0 < report.layer_decay <= 1:
+    raise UserError(
+      f"report.lr={report.lr}, report.layer_decay={report.layer_decay}; "
+      "expected at least 0, and above 0 up to 1"
+    )
+  if report.layer_decay < 1 and not report.lr:
+    raise UserError(
+      f"report.layer_decay={report.layer_decay} applies to report.lr, which is "
+      "0; set it above 0"
+    )

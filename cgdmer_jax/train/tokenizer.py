@@ -1,0 +1,39 @@
+"""The tokenizer that belongs to a run."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from cgdmer_jax import files
+from cgdmer_jax.data import reports
+from cgdmer_jax.train import checks, report_checkpoint
+
+
+def prepare(
+  workdir: pathlib.Path, texts: Sequence[str], config: ConfigDict
+) -> Any:
+  """The tokenizer of a run: the one in its workdir, or a new one.
+
+  A new one is that of the pretrained report encoder, or learnt from `texts`.
+
+  Args:
+    workdir: folder of the run.
+    texts: distinct pretraining reports.
+    config: the whole configuration.
+  """
+  directory = workdir / "tokenizer"
+  if not directory.exists():
+    name = config.report.checkpoint
+    if name and checks.reads_reports(config.loss):
+      tokenizer = report_checkpoint.load_tokenizer(name, config.model.report)
+    else:
+      logging.info("learning word pieces from %d distinct reports", len(texts))
+      tokenizer = reports.train_tokenizer(texts, config.data.vocab_size)
+    with files.replacing(directory) as part:
+      reports.save_tokenizer(tokenizer, part)
+  return reports.load_tokenizer(directory)
