@@ -214,7 +214,8 @@ def test_recorded_data_sets_are_evaluated(
     max_rejected=1.0,
   )
   mesh = sharding.make_mesh((-1, 1, 1))
-  evaluate.evaluate(str(whole), config, mesh, tmp_path, tmp_path)
+  found = parse.parse(str(whole), mesh, config.batch_size)
+  evaluate.evaluate(found, config, mesh, tmp_path, tmp_path)
   mode = "merl_compat" if splits else "fixed"
   files = [
     json.loads(path.read_text())
