@@ -157,7 +157,7 @@ def _step(
     "flops_per_second": operations / median,
     "memory_bytes": step_program.memory(training.abstract, batch, program),
   }
-  peak = flops.peak(jax.devices()[0])
+  peak = flops.peak(jax.devices()[0].device_kind)
   if peak and training.model.compute.dtype == "bfloat16":
     every = peak * jax.device_count()
     document |= {"peak_flops_per_second": every}

@@ -7,7 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TextIO
+from io import TextIOBase
 
 import rich.console
 import rich.progress
@@ -30,7 +30,7 @@ class Progress:
     batch_size: int = 1,
     *,
     unit: str = "step",
-    stream: TextIO | None = None,
+    stream: TextIOBase | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
     """Prepares the display; nothing is shown before the context is entered.
@@ -127,7 +127,7 @@ class Progress:
       self._bar.stop()
 
 
-def _bar(stream: TextIO) -> rich.progress.Progress:
+def _bar(stream: TextIOBase) -> rich.progress.Progress:
   return rich.progress.Progress(
     rich.progress.BarColumn(bar_width=20),
     rich.progress.MofNCompleteColumn(),

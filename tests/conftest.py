@@ -22,6 +22,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 import jax
 import pytest
 from absl import flags
+from jaxtyping import install_import_hook
+
+# Annotations run: shapes and types of every call are checked.
+install_import_hook("cgdmer_jax", "tests.typed.checked")
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax
 import jax.numpy as jnp
 
+from cgdmer_jax.arrays import Leaf
 from cgdmer_jax.data.leads import NUM_LEADS
-
-# An array on the host or on the devices, its `jax.ShapeDtypeStruct`, or its
-# sharding: a batch is a tree that is mapped over.
-Leaf = Any
 
 
 @flax.struct.dataclass

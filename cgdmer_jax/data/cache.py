@@ -7,23 +7,35 @@ Several processes may read and write them at once.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import os
-import uuid
-import zipfile
-from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 from urllib.parse import quote
 
 import numpy as np
 from absl import logging
 from etils import epath
 
-from cgdmer_jax.data.source import EcgSource
+from cgdmer_jax import keyed
+from cgdmer_jax.errors import one_line
 
 
-def paths(source: EcgSource, suffix: str) -> tuple[epath.Path, epath.Path]:
+@runtime_checkable
+class Split(Protocol):
+  """What a file is derived from; `EcgSource` is one.
+
+  Attributes:
+    path: folder of the data set's files.
+    split: name of the split.
+    fingerprint: changes whenever the records may have changed.
+  """
+
+  path: epath.Path
+  split: str
+  fingerprint: str
+
+
+def paths(source: Split, suffix: str) -> tuple[epath.Path, epath.Path]:
   """Where a file of `source` may be: beside the data, or in the user's cache.
 
   Args:
@@ -37,50 +49,28 @@ def paths(source: EcgSource, suffix: str) -> tuple[epath.Path, epath.Path]:
   return source.path / "cgdmer_index" / name, cache / name
 
 
-@contextlib.contextmanager
-def replacing(path: epath.Path) -> Iterator[epath.Path]:
-  """A temporary name; what is there at the end gets the name `path`."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.parent / f"{path.name}.{uuid.uuid4().hex}.tmp"
-  try:
-    yield temporary
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
-
-
 def read_arrays(
-  source: EcgSource, suffix: str, version: str
+  source: Split, suffix: str, key: str
 ) -> dict[str, np.ndarray] | None:
-  """What `write_arrays` wrote; None if nothing, or another version."""
-  for path in paths(source, suffix):
-    try:
-      with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
-        arrays = dict(data)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
-      continue
-    if str(arrays.pop("version", "")) == version:
-      return arrays
-  return None
+  """What `write_arrays` wrote; None if nothing, or under another key."""
+  found = (keyed.read(path, key) for path in paths(source, suffix))
+  return next((arrays for arrays in found if arrays is not None), None)
 
 
 def write_arrays(
-  source: EcgSource, suffix: str, version: str, **arrays: np.ndarray
+  source: Split, suffix: str, key: str, **arrays: np.ndarray
 ) -> None:
   """Keeps arrays, where that is possible.
 
   Args:
     source: the split that they are derived from.
     suffix: see `paths`.
-    version: says what they depend on besides the name.
+    key: hash of what they depend on besides the name.
     **arrays: without Python objects.
   """
-  buffer = io.BytesIO()
-  np.savez_compressed(buffer, version=np.array(version), **arrays)
   for path in paths(source, suffix):
     try:
-      with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+      keyed.write(path, key, **arrays)
       return
     except OSError as e:
-      logging.info("cannot write %s: %s", path, e)
+      logging.info("cannot write %s: %s", path, one_line(e))

@@ -12,6 +12,7 @@ import json
 import numpy as np
 from absl import logging
 
+from cgdmer_jax import keyed
 from cgdmer_jax.data import cache
 from cgdmer_jax.data.source import EcgSource
 
@@ -45,11 +46,11 @@ def load_index(source: EcgSource) -> RecordIndex:
 
   It is renewed when the data set or the split has changed; see `cache.py`.
   """
-  version = _FORMAT + source.fingerprint
-  arrays = cache.read_arrays(source, ".npz", version)
+  key = keyed.make_key(_FORMAT, source.fingerprint)
+  arrays = cache.read_arrays(source, ".npz", key)
   if arrays is None:
     index = build_index(source)
-    _write(source, version, index)
+    _write(source, key, index)
     return index
   reports = json.loads(arrays.pop("reports").tobytes())
   return RecordIndex(
@@ -83,11 +84,11 @@ def build_index(source: EcgSource) -> RecordIndex:
   )
 
 
-def _write(source: EcgSource, version: str, index: RecordIndex) -> None:
+def _write(source: EcgSource, key: str, index: RecordIndex) -> None:
   cache.write_arrays(
     source,
     ".npz",
-    version,
+    key,
     ids=index.ids,
     subject_ids=index.subject_ids,
     # Texts as JSON: a NumPy string array would pad each to the longest.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -20,6 +20,7 @@ from cgdmer_jax.errors import UserError
 HostBatch = dict[str, np.ndarray]
 
 
+@runtime_checkable
 class SignalSource(Protocol):
   """What batches are read from; `EcgSource` is one.
 

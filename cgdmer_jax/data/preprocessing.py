@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
+from cgdmer_jax.arrays import Array
 from cgdmer_jax.errors import UserError
 
 NORMALISATIONS = ("fixed", "record", "lead")
 
 
 def bandpass(
-  x: Float[Array, "batch lead sample"],
+  x: Float[Array, "batch lead time"],
   sampling_rate: int,
   low: float,
   high: float,
   order: int = 2,
-) -> Float[Array, "batch lead sample"]:
+) -> Float[Array, "batch lead time"]:
   """Zero-phase Butterworth band-pass in the frequency domain.
 
   Multiplies the spectrum by |H|^2 of a high-pass and a low-pass Butterworth
@@ -55,10 +56,10 @@ def bandpass(
 
 
 def preprocess(
-  ecg: Int[Array, "batch lead sample"],
+  ecg: Int[Array, "batch lead time"],
   lead_valid: Bool[Array, "batch lead"],
   config: ConfigDict,
-) -> Float[Array, "batch lead sample"]:
+) -> Float[Array, "batch lead time"]:
   """Scales, filters and normalises a batch.
 
   Args:
@@ -103,7 +104,7 @@ def preprocess(
 
 
 def patchify(
-  x: Float[Array, "batch lead sample"], patch_length: int
+  x: Float[Array, "batch lead time"], patch_length: int
 ) -> Float[Array, "batch lead patch sample"]:
   """Cuts each lead into patches of `patch_length` samples.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cgdmer_jax import keyed
 from cgdmer_jax.data import cache, reports
 from cgdmer_jax.data.index import RecordIndex
-from cgdmer_jax.data.source import EcgSource
 
 if TYPE_CHECKING:
   from transformers import PreTrainedTokenizerFast
@@ -145,7 +144,7 @@ def build(
 
 
 def load(
-  source: EcgSource,
+  source: cache.Split,
   index: RecordIndex,
   tokenizer: PreTrainedTokenizerFast,
   *,
@@ -163,9 +162,8 @@ def load(
   """
   words = json.loads(tokenizer.backend_tokenizer.to_str())
   words |= {"truncation": None, "padding": None}  # of the last call; not ours
-  depends = json.dumps([_FORMAT, words, max_length, normalise])
-  name = hashlib.sha256(depends.encode()).hexdigest()
-  key = hashlib.sha256((name + source.fingerprint).encode()).hexdigest()
+  name = keyed.make_key(_FORMAT, words, max_length, normalise)
+  key = keyed.make_key(name, source.fingerprint)
   suffix = f".reports-{name[:12]}.npz"
   arrays = cache.read_arrays(source, suffix, key)
   if arrays is not None:
@@ -206,7 +204,7 @@ def describe(
     if rows.any()
   ]
   same = len(np.unique(table.identity))
-  merged = "" if same == len(table) else f" ({same} that differ in earnest)"
+  merged = "" if same == len(table) else f" ({same} after normalisation)"
   return ", ".join(
     [
       f"{len(table)} distinct reports{merged} of {len(records)} records",

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 from etils import epath
@@ -233,7 +233,9 @@ def tokenize_statements(
   return arrays, whole
 
 
-def _cut(row: Sequence[int], max_length: int) -> Sequence[int]:
+def _cut(
+  row: Sequence[SupportsIndex] | np.ndarray, max_length: int
+) -> Sequence[SupportsIndex] | np.ndarray:
   """The first tokens and the last one, which is [SEP]."""
   if len(row) <= max_length:
     return row

@@ -14,7 +14,7 @@ import os
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,6 +31,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _NOISY = 200  # longer curves are drawn light, with their running mean
 
 
+@runtime_checkable
 class Row(Protocol):
   """A number of an encoder with its interval, see `comparison.Row`."""
 

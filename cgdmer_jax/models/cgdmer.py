@@ -9,9 +9,10 @@ from __future__ import annotations
 import flax
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
+from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.models import (
@@ -33,8 +34,8 @@ class Embedding:
       without disentanglement.
   """
 
-  shared: Array
-  specific: Array | None
+  shared: Leaf
+  specific: Leaf | None
 
 
 @flax.struct.dataclass
@@ -50,8 +51,8 @@ class Outputs:
 
   ecg: Embedding
   report: Embedding | None
-  samples: Array | None
-  word_logits: Array | None
+  samples: Leaf | None
+  word_logits: Leaf | None
 
 
 class CGDMER(nn.Module):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from cgdmer_jax.arrays import Array
 from cgdmer_jax.models import layers, masking
 
 

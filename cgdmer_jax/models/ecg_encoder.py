@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from cgdmer_jax.arrays import Array
 from cgdmer_jax.models import layers
 
 

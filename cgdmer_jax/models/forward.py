@@ -13,10 +13,11 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
+from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking
@@ -35,9 +36,9 @@ class Restored:
     mean: float32 (B, L, T), mean of the patch that a sample belongs to.
   """
 
-  original: Array
-  restored: Array
-  mean: Array
+  original: Leaf
+  restored: Leaf
+  mean: Leaf
 
 
 @dataclasses.dataclass(frozen=True)

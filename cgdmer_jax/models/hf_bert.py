@@ -15,7 +15,6 @@ import math
 import os
 import pathlib
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -24,6 +23,7 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
+from cgdmer_jax import files
 from cgdmer_jax.data import reports
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import hf_files, layers
@@ -257,10 +257,8 @@ def save(
     raise UserError(f"{directory} exists; choose another name or remove it")
   check_tokenizer(tokenizer, config)
   tensors = _to_tensors(params, config)
-  directory.parent.mkdir(parents=True, exist_ok=True)
-  part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
-  part.mkdir()
-  try:
+  with files.replacing(directory) as part:
+    part.mkdir()
     reports.save_tokenizer(tokenizer, part)
     (part / hf_files.CONFIG).write_text(
       json.dumps(_config_fields(config, tokenizer), indent=2) + "\n"
@@ -272,9 +270,6 @@ def save(
     # safetensors lets nobody else read it; the other files are as usual.
     mode = (part / hf_files.CONFIG).stat().st_mode
     (part / hf_files.WEIGHTS).chmod(mode)
-    part.rename(directory)
-  finally:
-    shutil.rmtree(part, ignore_errors=True)
 
 
 def _config_fields(config, tokenizer) -> dict[str, Any]:

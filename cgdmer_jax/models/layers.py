@@ -10,9 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from cgdmer_jax import sharding
+from cgdmer_jax.arrays import Array
 
 # What the backward pass finds instead of computing it again.
 _REMAT = {

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Bool, Float, Int, Key
 
+from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data.reports import Vocabulary
 
 
@@ -32,10 +33,10 @@ class PatchMask:
     num_visible: V, the number of visible slots.
   """
 
-  order: Array
-  inverse: Array
-  seen: Array
-  hidden: Array
+  order: Leaf
+  inverse: Leaf
+  seen: Leaf
+  hidden: Leaf
   num_visible: int = flax.struct.field(pytree_node=False)
 
   @property
@@ -271,11 +272,11 @@ class TokenMask:
     weight: float32 (B, K), 1 for a token to predict, 0 for an unused slot.
   """
 
-  original: Array
-  tokens: Array
-  position: Array
-  target: Array
-  weight: Array
+  original: Leaf
+  tokens: Leaf
+  position: Leaf
+  target: Leaf
+  weight: Leaf
 
 
 def unmasked_tokens(tokens: Int[Array, "batch token"]) -> TokenMask:

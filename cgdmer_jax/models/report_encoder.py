@@ -5,9 +5,10 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from cgdmer_jax import sharding
+from cgdmer_jax.arrays import Array
 from cgdmer_jax.models import layers
 
 _EPSILON = 1e-12  # of LayerNorm; Hugging Face's default for BERT

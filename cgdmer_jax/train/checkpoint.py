@@ -19,8 +19,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
-from jaxtyping import Array
 
+from cgdmer_jax.arrays import Array
 from cgdmer_jax.errors import UserError
 
 PyTree = Any

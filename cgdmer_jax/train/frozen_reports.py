@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from cgdmer_jax import distributed
+from cgdmer_jax import distributed, files
 from cgdmer_jax.data import cache, report_table, reports
 from cgdmer_jax.data.index import RecordIndex
 from cgdmer_jax.data.report_table import ReportTable
@@ -145,7 +145,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def frozen_states(
-  model: cgdmer.CGDMER, params: Any, table: ReportTable, source: EcgSource
+  model: cgdmer.CGDMER, params: Any, table: ReportTable, source: cache.Split
 ) -> np.ndarray:
   """Outputs of the frozen layers for every token of every distinct report.
 
@@ -204,7 +204,7 @@ def _fill(model, params, table, source, suffix) -> None:
   failed = []
   for path in cache.paths(source, suffix):
     try:
-      with cache.replacing(path) as temporary:
+      with files.replacing(path) as temporary:
         _compute(model, params, table, temporary, shape)
       logging.info("kept their outputs in %s (%.3g GiB)", path, size)
       return

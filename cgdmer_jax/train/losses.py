@@ -10,7 +10,9 @@ from __future__ import annotations
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Bool, Float, Int, UInt32
+
+from cgdmer_jax.arrays import Array, Leaf
 
 NEVER = 1e9  # a logit of minus this has the probability 0
 
@@ -30,9 +32,9 @@ class Texts:
     has_text: bool (B,), False for reports that say nothing.
   """
 
-  report: Array
-  words: Array
-  has_text: Array
+  report: Leaf
+  words: Leaf
+  has_text: Leaf
 
 
 def match(a: Texts, b: Texts) -> tuple[Array, Array]:

@@ -9,6 +9,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from cgdmer_jax import files
+
 FILE_NAME = "metrics.jsonl"
 
 
@@ -97,6 +99,4 @@ def _keep_until(path: pathlib.Path, last_step: int) -> None:
   if not path.exists():
     return
   kept = [x for x in _whole_lines(path) if json.loads(x)["step"] <= last_step]
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text("".join(x + "\n" for x in kept), encoding="utf-8")
-  temporary.replace(path)
+  files.write(path, "".join(x + "\n" for x in kept))

@@ -13,10 +13,11 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Key
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
+from cgdmer_jax.arrays import Array
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking

@@ -16,9 +16,10 @@ import flax
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from cgdmer_jax import sharding
+from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.train import losses
 from cgdmer_jax.train.losses import Texts
 
@@ -36,7 +37,7 @@ class _Records:
     seen: what is kept of the meetings so far, a row for each record.
   """
 
-  z: Array
+  z: Leaf
   texts: Texts
   seen: Any
 
@@ -56,10 +57,10 @@ class _Softmax:
     count: number of positives.
   """
 
-  top: Array
-  total: Array
-  matching: Array
-  count: Array
+  top: Leaf
+  total: Leaf
+  matching: Leaf
+  count: Leaf
 
   def add(self, logits: Array, positive: Array) -> _Softmax:
     """With more logits, (B, more)."""

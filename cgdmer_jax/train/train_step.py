@@ -9,9 +9,10 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, Key
+from jaxtyping import Int, Key
 
 from cgdmer_jax import sharding
+from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data import batch as batch_lib
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking
@@ -29,7 +30,7 @@ class TrainState:
     opt_state: of the parameters that train.
   """
 
-  step: Array
+  step: Leaf
   params: dict
   opt_state: optax.OptState
 

@@ -12,6 +12,9 @@ from cgdmer_jax.errors import UserError
 class NumberedSource:
   """Record i holds the number i, so that batches tell what they contain."""
 
+  name = "numbers"
+  sampling_rate = 100
+
   def __init__(self, count: int):
     self._count = count
 

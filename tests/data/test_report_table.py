@@ -79,9 +79,9 @@ def test_reports_that_differ_in_trivia():
   tokenizer = reports.train_tokenizer(["x"], 10)
   for pairs, expected in ((same, 1), (different, 2)):
     for pair in pairs:
-      table = make(tokenizer, pair, [0, 1], normalise=True)
+      table = make(tokenizer, pair, np.arange(2), normalise=True)
       assert len(set(table.identity.tolist())) == expected, pair
-      plain = make(tokenizer, pair, [0, 1])
+      plain = make(tokenizer, pair, np.arange(2))
       assert plain.identity.tolist() == [0, 1]
 
 
@@ -102,7 +102,7 @@ def test_cut_reports_are_counted(tokenizer):
   merged = make(tokenizer, normalise=True)
   text = report_table.describe(merged, reports.vocabulary(tokenizer), 64)
   # The first two; the empty one and the one of marks... "?" means something.
-  assert "6 distinct reports (5 that differ in earnest) of 8 records" in text
+  assert "6 distinct reports (5 after normalisation) of 8 records" in text
   assert "longer" not in text
 
 
@@ -120,7 +120,7 @@ def test_static_lengths_are_those_that_batches_need(tokenizer):
     assert (longest <= length).mean() > share - 0.02
     assert (longest <= length - 8).mean() < share + 0.02
   assert table.static_lengths(100_000) == lengths[-1:]
-  one = make(tokenizer, ["ecg"], [0, 0])
+  one = make(tokenizer, ["ecg"], np.zeros(2, int))
   assert one.static_lengths(16) == (8,)
 
 
@@ -177,7 +177,7 @@ def test_ptb_xl_reports(real_data):
   assert len(texts) == 10_990
   distinct = tuple(dict.fromkeys(texts))
   number = {text: i for i, text in enumerate(distinct)}
-  ids = [number[text] for text in texts]
+  ids = np.array([number[text] for text in texts])
   tokenizer = reports.train_tokenizer(distinct, 2000)
   table = make(tokenizer, distinct, ids, max_length=128)
   merged = make(tokenizer, distinct, ids, max_length=128, normalise=True)

@@ -1,7 +1,6 @@
 """Counted operations: by hand, and against XLA's own count."""
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
@@ -76,9 +75,6 @@ def test_step_agrees_with_xla():
 
 
 def test_peaks():
-  def device(kind):
-    return types.SimpleNamespace(device_kind=kind)
-
-  assert flops.peak(device("NVIDIA H100 80GB HBM3")) == 989e12
-  assert flops.peak(device("TPU v5 lite")) == 197e12
-  assert flops.peak(device("cpu")) is None
+  assert flops.peak("NVIDIA H100 80GB HBM3") == 989e12
+  assert flops.peak("TPU v5 lite") == 197e12
+  assert flops.peak("cpu") is None

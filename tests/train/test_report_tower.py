@@ -48,6 +48,12 @@ def build_model(config):
   return setup.build_model(config, small.VOCABULARY)
 
 
+def split_of(path):
+  return types.SimpleNamespace(
+    path=epath.Path(path), split="train", fingerprint="x"
+  )
+
+
 def one_mesh():
   devices = np.array(jax.devices()[:1]).reshape(1, 1, 1)
   return jax.sharding.Mesh(devices, sharding.AXES)
@@ -185,7 +191,7 @@ def test_cached_frozen_layers_give_the_same(train, tmp_path):
   batch, table = batch_and_table()
   params = jax.jit(lambda: train_step.init_params(model, config.seed))()
   params = {**params, "report_encoder": random_params(SIZES)}
-  source = types.SimpleNamespace(path=epath.Path(tmp_path), split="train")
+  source = split_of(tmp_path)
   states = frozen_reports.frozen_states(model, params, table, source)
   assert states.shape == (table.length.sum(), 16)
   mesh = sharding.make_mesh((2, 2, 1))
@@ -231,7 +237,7 @@ def _raise(error):
 
 def test_frozen_states_are_kept_until_something_changes(tmp_path, monkeypatch):
   batch, table = batch_and_table()
-  source = types.SimpleNamespace(path=epath.Path(tmp_path), split="train")
+  source = split_of(tmp_path)
   tower = random_params(SIZES)
   calls = []
   real = frozen_reports._compute

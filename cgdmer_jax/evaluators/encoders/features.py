@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
-import zipfile
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from absl import logging
 
-from cgdmer_jax import files, sharding
+from cgdmer_jax import keyed, sharding
 from cgdmer_jax.data import pipeline, views
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.data.source import EcgSource
@@ -25,6 +23,7 @@ REPRESENTATIONS = ("shared", "specific", "both")
 _FORMAT = "1"  # raise it when features of the same name would be others
 
 
+@runtime_checkable
 class Encoder(Protocol):
   """What is evaluated: it turns recordings, and perhaps texts, into vectors.
 
@@ -72,43 +71,39 @@ class Store:
       UserError: they are not finite.
     """
     identity = self.encoder.identity
-    words = [_FORMAT, identity.fingerprint, source.fingerprint, *leads]
-    key = hashlib.sha256("|".join(words).encode()).hexdigest()[:16]
+    key = keyed.make_key(
+      _FORMAT, identity.fingerprint, source.fingerprint, leads
+    )[:16]
     if key not in self._known:
       path = self._directory / f"{key}.npz"
-      found = _read(path)
-      if found is None:
-        logging.info(
-          "features of %s: %d records of %s, %s%s",
-          identity.name,
-          len(source),
-          source.name,
-          source.split,
-          "" if tuple(leads) == LEADS else f", leads {', '.join(leads)}",
-        )
-        all_leads = tuple(leads) == LEADS
-        records = source if all_leads else views.FewLeads(source, leads)
-        found = self.encoder.ecg(records)
-        _check_finite(identity.name, source, found)
+      arrays = keyed.read(path, key)
+      if arrays is None:
+        arrays = self._compute(source, leads)
         if jax.process_index() == 0:
-          _write(path, found)
-      self._known[key] = found
+          keyed.write(path, key, compressed=False, **arrays)
+      self._known[key] = cgdmer.Embedding(
+        arrays["shared"], arrays.get("specific")
+      )
     return self._known[key]
 
-
-def _read(path: pathlib.Path) -> cgdmer.Embedding | None:
-  try:
-    with np.load(path, allow_pickle=False) as data:
-      return cgdmer.Embedding(data["shared"], data.get("specific"))
-  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-    # None, or damaged: computed again.
-    return None
-
-
-def _write(path: pathlib.Path, embedding: cgdmer.Embedding) -> None:
-  arrays = {"shared": embedding.shared, "specific": embedding.specific}
-  with files.replacing(path) as temporary:
-    np.savez(temporary, **{k: v for k, v in arrays.items() if v is not None})
+  def _compute(
+    self, source: EcgSource, leads: Sequence[str]
+  ) -> dict[str, np.ndarray]:
+    all_leads = tuple(leads) == LEADS
+    logging.info(
+      "features of %s: %d records of %s, %s%s",
+      self.encoder.identity.name,
+      len(source),
+      source.name,
+      source.split,
+      "" if all_leads else f", leads {', '.join(leads)}",
+    )
+    embedding = self.encoder.ecg(
+      source if all_leads else views.FewLeads(source, leads)
+    )
+    _check_finite(self.encoder.identity.name, source, embedding)
+    parts = {"shared": embedding.shared, "specific": embedding.specific}
+    return {name: x for name, x in parts.items() if x is not None}
 
 
 def _check_finite(name, source, embedding) -> None:

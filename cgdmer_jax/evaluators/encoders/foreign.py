@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from cgdmer_jax import keyed
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import pipeline
 from cgdmer_jax.data.source import EcgSource
@@ -17,12 +16,6 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.models import cgdmer
 from cgdmer_jax.trained_model import TrainedModel
-
-# What numpy raises for files that are damaged, or of another kind.
-_UNREADABLE = (
-  *(OSError, ValueError, EOFError, TypeError),
-  *(zipfile.BadZipFile, zlib.error),
-)
 
 
 class Foreign:
@@ -53,7 +46,7 @@ class Foreign:
       raise UserError(
         f"{path} lacks the array {e}; it needs `ids` (N,) and `features` (N, D)"
       ) from e
-    except _UNREADABLE as e:
+    except keyed.UNREADABLE as e:
       raise UserError(f"cannot read the features {path}: {e}") from e
     if ids.ndim != 1 or values.ndim != 2 or len(ids) != len(values):
       raise UserError(
