@@ -12,38 +12,16 @@ import traceback
 from collections.abc import Iterator
 
 import jax
-from absl import flags
 from jax.experimental import multihost_utils
 
-from cgdmer_jax.errors import UserError
-
-_MULTIHOST = flags.DEFINE_bool(
-  "multihost",
-  False,
-  "This is one of several processes of a TPU pod, of a Slurm job or of another "
-  "cluster that JAX knows.",
-)
-_COORDINATOR = flags.DEFINE_string(
-  "coordinator",
-  None,
-  "HOST:PORT of process 0, for several processes that no cluster has started.",
-)
-_NUM_PROCESSES = flags.DEFINE_integer(
-  "num_processes", None, "How many there are; with --coordinator.", 1
-)
-_PROCESS_ID = flags.DEFINE_integer(
-  "process_id", None, "Which one this is, from 0; with --coordinator.", 0
-)
-_TIMEOUT = flags.DEFINE_integer(
-  "start_timeout", 300, "Seconds that processes wait for each other.", 1
-)
-
-_HEARTBEAT = flags.DEFINE_integer(
-  "heartbeat_timeout",
-  100,
-  "Seconds after which a process that gives no sign of life is lost, and all "
-  "others end.",
-  1,
+from cgdmer_jax.errors import UserError, one_line
+from cgdmer_jax.process_flags import (
+  COORDINATOR,
+  HEARTBEAT,
+  MULTIHOST,
+  NUM_PROCESSES,
+  PROCESS_ID,
+  TIMEOUT,
 )
 
 # What errors say where another process, or the way to it, is gone.
@@ -65,33 +43,37 @@ def initialize() -> None:
     UserError: flags that do not go together.
     NotTogether: not all processes came in time.
   """
-  flagged = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  flagged = (
+    COORDINATOR.value,
+    NUM_PROCESSES.value,
+    PROCESS_ID.value,
+  )
   explicit = any(value is not None for value in flagged)
-  if not explicit and not _MULTIHOST.value:
+  if not explicit and not MULTIHOST.value:
     return
-  if explicit and (_MULTIHOST.value or None in flagged):
+  if explicit and (MULTIHOST.value or None in flagged):
     raise UserError(
       "give --coordinator, --num_processes and --process_id together, or "
       "--multihost alone"
     )
-  if explicit and _PROCESS_ID.value >= _NUM_PROCESSES.value:
+  if explicit and PROCESS_ID.value >= NUM_PROCESSES.value:
     raise UserError(
-      f"--process_id={_PROCESS_ID.value} of --num_processes="
-      f"{_NUM_PROCESSES.value}; they are counted from 0"
+      f"--process_id={PROCESS_ID.value} of --num_processes="
+      f"{NUM_PROCESSES.value}; they are counted from 0"
     )
-  if explicit and _PROCESS_ID.value:
-    _wait_for(_COORDINATOR.value, _TIMEOUT.value)
+  if explicit and PROCESS_ID.value:
+    _wait_for(COORDINATOR.value, TIMEOUT.value)
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   try:
     jax.distributed.initialize(
       *flagged,
-      initialization_timeout=_TIMEOUT.value,
-      heartbeat_timeout_seconds=_HEARTBEAT.value,
+      initialization_timeout=TIMEOUT.value,
+      heartbeat_timeout_seconds=HEARTBEAT.value,
     )
   except (RuntimeError, ValueError) as e:
-    reason = " ".join(str(e).split())[:200]
+    reason = one_line(e)
     raise NotTogether(
-      f"the processes did not find each other in {_TIMEOUT.value} s ({reason});"
+      f"the processes did not find each other in {TIMEOUT.value} s ({reason});"
       " are all of them running, with the same --coordinator, and is its port "
       "open?"
     ) from e
@@ -110,7 +92,7 @@ def leaving_together() -> Iterator[None]:
     if jax.process_count() == 1:
       raise
     me = f"process {jax.process_index()} of {jax.process_count()}"
-    reason = " ".join(str(error).split())
+    reason = one_line(error, 10_000)
     if isinstance(error, UserError):
       print(f"error: {reason}", file=sys.stderr)
     elif _LOST.search(reason):

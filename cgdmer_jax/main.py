@@ -12,7 +12,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cgdmer_jax import command, distributed, paths
+from cgdmer_jax import command, paths, process_flags  # noqa: F401
 from cgdmer_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
   # Imported here: --help and a wrong flag need not wait for JAX.
   import jax
 
-  from cgdmer_jax import bench, evaluate, pretrain
+  from cgdmer_jax import bench, distributed, evaluate, pretrain
 
   tasks = {
     "pretrain": pretrain.run,

@@ -68,7 +68,7 @@ def make_mesh(shape: Sequence[int]) -> jax.sharding.Mesh:
   return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def path_name(path) -> str:
+def path_name(path: Sequence[Any]) -> str:
   """Path of a leaf as "params/ecg_encoder/patch/kernel"."""
   return "/".join(
     str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k))))
@@ -96,7 +96,7 @@ def spec_for(name: str, shape: Sequence[int], mesh: jax.sharding.Mesh) -> P:
   return spec
 
 
-def state_shardings(abstract_state, mesh: jax.sharding.Mesh):
+def state_shardings(abstract_state: Any, mesh: jax.sharding.Mesh) -> Any:
   """NamedSharding of every leaf of a train state or parameter tree."""
 
   def leaf(path, x):
@@ -123,12 +123,12 @@ def abstract(make: Callable[[], Any], mesh: jax.sharding.Mesh) -> Any:
   )
 
 
-def describe(abstract_params, mesh: jax.sharding.Mesh) -> list[str]:
+def describe(abstract_params: Any, mesh: jax.sharding.Mesh) -> list[str]:
   """How parameters are cut, one line for all blocks of a stack.
 
   Args:
-    abstract_params: of a model; shapes are enough.
-    mesh: of the devices.
+    abstract_params: parameters; shapes are enough.
+    mesh: the devices.
 
   Returns:
     Lines of text: number of parameters, shape, axes, MiB on each device.
@@ -157,10 +157,10 @@ def check_batch(
   Args:
     batch_size: records of the global batch.
     microbatches: parts of it that are encoded one after the other.
-    mesh: of the devices.
+    mesh: the devices.
 
   Raises:
-    UserError: it is not so.
+    UserError: some devices would get more than others.
   """
   devices = mesh.shape["data"] * mesh.shape["fsdp"]
   if batch_size % (devices * microbatches):
@@ -176,7 +176,9 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
   return NamedSharding(mesh, BATCH)
 
 
-def use(mesh: jax.sharding.Mesh | None):
+def use(
+  mesh: jax.sharding.Mesh | None,
+) -> contextlib.AbstractContextManager[Any]:
   """Context in which `constrain_batch` knows the mesh, while a step is traced.
 
   Nothing for None.
@@ -239,7 +241,7 @@ def _constrain(x: jax.Array, spec: P) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
 
-def put_batch(batch, mesh: jax.sharding.Mesh):
+def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
   """Global arrays from this process' slice of the global batch."""
   sharding = batch_sharding(mesh)
   return jax.tree.map(

@@ -27,12 +27,15 @@ def pretraining() -> ConfigDict:
   c.recipe = ""  # one of `presets.RECIPES`
   c.seed = 0  # of initial parameters, order of records, and masks
   c.mesh = (-1, 1, 1)  # devices along data, fsdp and tensor; -1: the rest
-  c.compute = dict(
-    dtype="float32",  # of activations; or bfloat16
-    attention="xla",  # or cudnn
-    scan=False,  # one compiled block for a whole stack
-    remat="none",  # what the backward pass computes again: dots, full
-  )
+  _declare_data(c)
+  _declare_model(c)
+  _declare_objective(c)
+  _declare_training(c)
+  c.evaluation = evaluation("", ())
+  return c
+
+
+def _declare_data(c: ConfigDict) -> None:
   c.data = dict(
     dataset="",  # name with configuration, such as synthetic_ecg/demo
     train="train",  # split
@@ -48,13 +51,9 @@ def pretraining() -> ConfigDict:
     scale=1.0,  # mV that become 1, for `fixed`
     clip=20.0,  # largest value after normalisation
   )
-  c.mask = dict(
-    kind="none",  # see `models/masking.py`
-    lead_ratio=0.0,  # share of the leads that are hidden whole
-    time_ratio=0.0,  # share of the patches of a lead that are hidden
-    token_ratio=0.0,  # share of the words of a report that are masked
-  )
-  c.align_view = "masked"  # what alignment sees; full costs a second pass
+
+
+def _declare_model(c: ConfigDict) -> None:
   c.model = dict(
     patch_length=0,  # samples
     specific=False,  # whether there are modality-specific encoders
@@ -80,6 +79,16 @@ def pretraining() -> ConfigDict:
     normalise=False,  # reports that differ in trivia count as the same
     device_cache_mib=0,  # of frozen outputs on each device; the rest on disk
   )
+
+
+def _declare_objective(c: ConfigDict) -> None:
+  c.mask = dict(
+    kind="none",  # see `models/masking.py`
+    lead_ratio=0.0,  # share of the leads that are hidden whole
+    time_ratio=0.0,  # share of the patches of a lead that are hidden
+    token_ratio=0.0,  # share of the words of a report that are masked
+  )
+  c.align_view = "masked"  # what alignment sees; full costs a second pass
   c.loss = dict(
     ecg=0.0,  # weight of the reconstruction of hidden patches
     mlm=0.0,  # weight of the prediction of masked words
@@ -87,6 +96,15 @@ def pretraining() -> ConfigDict:
     disentangle=0.0,  # weight of the cross-correlation of the parts
     alignment="infonce",  # or sigmoid
     ring=False,  # alignment block by block, for batches of thousands
+  )
+
+
+def _declare_training(c: ConfigDict) -> None:
+  c.compute = dict(
+    dtype="float32",  # of activations; or bfloat16
+    attention="xla",  # or cudnn
+    scan=False,  # one compiled block for a whole stack
+    remat="none",  # what the backward pass computes again: dots, full
   )
   c.optim = dict(
     lr=0.0,  # of AdamW
@@ -107,8 +125,6 @@ def pretraining() -> ConfigDict:
     checkpoint_every=1,
     keep_checkpoints=1,
   )
-  c.evaluation = evaluation("", ())
-  return c
 
 
 def evaluation(datasets: str, tasks: tuple[str, ...]) -> ConfigDict:

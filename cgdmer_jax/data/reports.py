@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from cgdmer_jax.data import wordpiece
-from cgdmer_jax.errors import UserError
+from cgdmer_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:  # importing transformers takes seconds; do it when needed
   from transformers import PreTrainedTokenizerFast
@@ -158,7 +158,7 @@ def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
     )
   # Damaged files fail with whatever their first reader runs into.
   except Exception as e:
-    reason = " ".join(str(e).split())[:200]
+    reason = one_line(e)
     raise UserError(
       f"cannot read the tokenizer in {path} ({reason}); copy it anew"
     ) from e

@@ -21,7 +21,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.errors import UserError
+from cgdmer_jax.errors import UserError, one_line
 
 PyTree = Any
 
@@ -156,16 +156,16 @@ class Checkpointer:
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
-    """What goes wrong inside is told in one line."""
+    """What goes wrong inside is reported as one line."""
     try:
       yield
     except (OSError, ValueError) as e:  # ValueError: of TensorStore
-      reason = " ".join(str(e).split())[:300]
+      reason = one_line(e, 300)
       left = max(steps(self._directory.parent), default=None)
       rest = "there is no other" if left is None else f"the last one is {left}"
       raise UserError(
         f"a checkpoint cannot be written to {self._directory} ({reason}); "
-        f"{rest}; make room, or mend the disk, and give the same command again"
+        f"{rest}; make room or repair the disk, then give the same command"
       ) from e
 
   def __enter__(self) -> Checkpointer:
@@ -270,7 +270,7 @@ def _whole(directory: epath.Path) -> Iterator[None]:
     sys.unraisablehook = hook
   failed = multihost_utils.process_allgather(np.array([failure is not None]))
   if failure is not None:
-    reason = " ".join(str(failure).split())[:200]
+    reason = one_line(failure)
     raise _Damaged(f"{type(failure).__name__}: {reason}") from failure
   if np.any(failed):
     raise _Damaged("another process cannot read it")

@@ -41,7 +41,7 @@ def peak(kind: str) -> float | None:
   return found[0] if found else None
 
 
-def count(function: Callable, *arguments) -> int:
+def count(function: Callable, *arguments: Any) -> int:
   """Operations of the matrix products and convolutions of `function`.
 
   A multiplication and an addition are two. Everything else, such as norms and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import jax
 import optax
@@ -23,7 +24,7 @@ def _is_matrix(name: str) -> bool:
   return bool(_DECAYED.search(name)) and not _EMBEDDING.search(name)
 
 
-def decay_mask(params):
+def decay_mask(params: Any) -> Any:
   """True for every parameter that weight decay applies to."""
 
   def decayed(path, _):
@@ -32,7 +33,7 @@ def decay_mask(params):
   return jax.tree_util.tree_map_with_path(decayed, params)
 
 
-def matrices(params):
+def matrices(params: Any) -> Any:
   """Which axes of a parameter make the matrix that Muon orthogonalises.
 
   Query, key and value are three matrices; a convolution is the matrix that
@@ -79,8 +80,8 @@ def report_depth(name: str) -> float:
   return 1 + int(block[1]) if block else 0
 
 
-def split(params, num_frozen: int | None):
-  """Parts the parameters into those that train and those that do not.
+def split(params: dict, num_frozen: int | None) -> tuple[dict, dict]:
+  """Divides the parameters into those that train and those that do not.
 
   Args:
     params: nested dicts.
@@ -97,8 +98,8 @@ def split(params, num_frozen: int | None):
   return tuple(traverse_util.unflatten_dict(part, sep="/") for part in parts)
 
 
-def merge(trained, frozen):
-  """What `split` has parted."""
+def merge(trained: dict, frozen: dict) -> dict:
+  """The parameters that `split` divided."""
   return traverse_util.unflatten_dict(
     traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
   )

@@ -1,0 +1,166 @@
+"""The order of the house: who may import whom, and how long a room may be."""
+
+import ast
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "cgdmer_jax"
+
+# From the ground up: a wing imports from its own and from those before it.
+# Modules at the root of the package are wings of their own.
+WINGS = (
+  ("arrays", "errors", "files", "paths", "process_flags", "command"),
+  ("progress", "keyed", "config"),
+  ("sharding", "distributed"),
+  ("data",),
+  ("models",),
+  ("train",),
+  ("trained_model",),
+  ("figures",),
+  ("evaluators",),
+  ("evaluate", "pretrain", "bench", "export", "main"),
+)
+FLOOR = {wing: i for i, wings in enumerate(WINGS) for wing in wings}
+# Subpackages of a wing, in the same sense; what is not named lies above.
+EVALUATORS = ("prompts", "scores", "encoders", "probes")
+
+
+def sources(*folders):
+  files = subprocess.run(
+    ["git", "ls-files", "-co", "--exclude-standard", "*.py"],
+    cwd=ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.split()
+  paths = [ROOT / name for name in files]
+  return [
+    path
+    for path in paths
+    if path.exists()
+    and (not folders or path.relative_to(ROOT).parts[0] in folders)
+  ]
+
+
+def imports(path):
+  """Full names of the modules that a file imports, wherever it does."""
+  for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f"{path}: relative import"
+      for alias in node.names:
+        name = f"{node.module}.{alias.name}"
+        file = ROOT / f"{name.replace('.', '/')}.py"
+        is_module = file.exists() or file.with_suffix("").is_dir()
+        yield name if is_module else node.module
+
+
+def wing(module):
+  return module.split(".")[1]
+
+
+def test_every_module_has_a_floor():
+  found = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
+  found |= {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
+  assert found == set(FLOOR)
+
+
+def test_imports_run_downward():
+  for path in sources("cgdmer_jax"):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if len(parts) < 2 or parts[1] == "__init__":
+      continue
+    for name in imports(path):
+      if name.startswith("cgdmer_jax."):
+        assert FLOOR[wing(name)] <= FLOOR[parts[1]], f"{path} imports {name}"
+
+
+def test_imports_between_evaluators_run_downward():
+  order = {name: i for i, name in enumerate(EVALUATORS)}
+  for path in sources("cgdmer_jax"):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[1:2] != ("evaluators",) or parts[2] not in order:
+      continue
+    for name in imports(path):
+      other = name.split(".")
+      if other[:2] == ["cgdmer_jax", "evaluators"] and len(other) > 2:
+        floor = order.get(other[2], len(order))
+        assert floor <= order[parts[2]], f"{path} imports {name}"
+
+
+def test_no_circle_between_packages():
+  for path in sources("cgdmer_jax"):
+    for name in imports(path):
+      top = name.partition(".")[0]
+      assert top not in ("data_builders", "configs", "tests", "launch"), path
+
+
+def test_no_torch_and_no_tensorflow():
+  for path in sources("cgdmer_jax", "data_builders", "configs"):
+    tops = {name.partition(".")[0] for name in imports(path)}
+    assert "tensorflow" not in tops, path
+    if "torch" in tops:  # reads old checkpoints, where it is installed
+      assert path.name == "hf_files.py"
+
+
+def test_files_are_short():
+  for path in sources():
+    lines = path.read_text("utf-8").count("\n")
+    assert lines <= 400, f"{path} has {lines} lines"
+
+
+def functions(tree):
+  """Functions with the number of classes and functions around them."""
+
+  def visit(node, depth, public):
+    for child in ast.iter_child_nodes(node):
+      if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+        shown = public and (child.name == "__init__" or child.name[0] != "_")
+        yield child, shown
+        yield from visit(child, depth + 1, False)
+      elif isinstance(child, ast.ClassDef):
+        yield from visit(child, depth, public and child.name[0] != "_")
+      else:
+        yield from visit(child, depth, public)
+
+  yield from visit(tree, 0, True)
+
+
+@pytest.mark.parametrize("package", ["cgdmer_jax", "data_builders"])
+def test_public_functions_are_annotated(package):
+  for path in sources(package):
+    for node, public in functions(ast.parse(path.read_text("utf-8"))):
+      arguments = node.args
+      every = arguments.posonlyargs + arguments.args + arguments.kwonlyargs
+      every += [a for a in (arguments.vararg, arguments.kwarg) if a]
+      if not public or arguments is None:
+        continue
+      where = f"{path}:{node.lineno} {node.name}"
+      for argument in every:
+        if argument.arg not in ("self", "cls"):
+          assert argument.annotation, f"{where}: {argument.arg}"
+      flax_setup = node.name in ("__init__", "setup")
+      assert node.returns or flax_setup, f"{where}: result"
+
+
+def test_functions_are_short():
+  """Those of the package; a function is cut by subject, not by length."""
+  for path in sources("cgdmer_jax", "data_builders", "configs"):
+    for node, _ in functions(ast.parse(path.read_text("utf-8"))):
+      lines = node.end_lineno - node.lineno + 1
+      assert lines <= 70, f"{path}:{node.lineno} {node.name}: {lines} lines"
+
+
+def test_the_command_line_is_parsed_before_jax_is_imported():
+  code = inspect.cleandoc("""
+    import sys
+    import cgdmer_jax.export, cgdmer_jax.main
+    sys.exit("jax" in sys.modules or "numpy" in sys.modules)
+  """)
+  subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
