@@ -1,4 +1,3 @@
-import fcntl
 import inspect
 import json
 import os
@@ -15,7 +14,7 @@ import tensorflow_datasets as tfds
 from cgdmer_jax import paths
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, records, rejects, scp, shards
+from data_builders import build, locks, records, rejects, scp, shards
 
 ROOT = build.__file__.rsplit(os.sep, 2)[0]
 
@@ -327,10 +326,11 @@ def _kill_when(process, condition):
 def test_two_builds_of_one_data_set(corpus, tmp_path):
   parent = tmp_path / "ptb_xl" / "100hz"
   parent.mkdir(parents=True)
-  with (parent / ".lock").open("w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(UserError, match="another process"):
-      _build(corpus, tmp_path)
+  with (
+    locks.hold(parent / ".lock"),
+    pytest.raises(UserError, match="another process"),
+  ):
+    _build(corpus, tmp_path)
 
 
 def test_leaking_patient_is_an_error(own_corpus, tmp_path):

@@ -145,15 +145,17 @@ def test_two_configs_share_a_download(site, corpus, tmp_path, capsys):
   parent = tmp_path / "downloads" / "ptb_xl"
   parent.mkdir(parents=True)
 
-  def finish():
-    time.sleep(0.5)
-    shutil.copytree(corpus, parent / "ptb-xl-1.0.3")
-    lock.__exit__(None, None, None)
+  held = threading.Event()
 
-  lock = locks.hold(parent / "ptb-xl-1.0.3.lock")
-  lock.__enter__()
+  def finish():
+    with locks.hold(parent / "ptb-xl-1.0.3.lock"):
+      held.set()
+      time.sleep(0.5)
+      shutil.copytree(corpus, parent / "ptb-xl-1.0.3")
+
   first = threading.Thread(target=finish)
   first.start()
+  held.wait()
   build.build("ptb_xl/100hz", data_dir=tmp_path)
   first.join()
   assert "another build is downloading" in capsys.readouterr().err
