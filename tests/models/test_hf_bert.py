@@ -521,7 +521,7 @@ def hub(tmp_path, monkeypatch):
     endpoint = f"http://127.0.0.1:{address[1]}"
     for name, kwargs in {
       "HfApi": {"endpoint": endpoint},
-      "hf_hub_download": {"endpoint": endpoint, "cache_dir": tmp_path / "hub"},
+      "snapshot_download": dict(endpoint=endpoint, cache_dir=tmp_path / "hub"),
       "try_to_load_from_cache": {"cache_dir": tmp_path / "hub"},
     }.items():
       function = getattr(huggingface_hub, name)
@@ -557,7 +557,13 @@ class _Hub(http.server.BaseHTTPRequestHandler):
     self.do_GET()
 
   def do_GET(self):
-    if self.path.startswith("/api/models/owner/name"):
+    if self.path.startswith("/api/models/owner/name/tree/"):
+      tree = [
+        {"type": "file", "path": name, "size": len(data), "oid": name}
+        for name, data in self.files.items()
+      ]
+      self.reply(json.dumps(tree).encode())
+    elif self.path.startswith("/api/models/owner/name"):
       names = [{"rfilename": name} for name in self.files]
       body = {"id": "owner/name", "sha": "0" * 40, "siblings": names}
       self.reply(json.dumps(body).encode())
@@ -583,7 +589,8 @@ def test_download_then_cache(hub, write, sharded, monkeypatch):
   if sharded:
     split(directory)
   (directory / "vocab.txt").write_text("[PAD]\n")
-  (directory / "tf_model.h5").write_text("not needed")
+  for name in ("tf_model.h5", "pytorch_model.bin"):
+    (directory / name).write_text("not needed")
   files = {path.name: path.read_bytes() for path in directory.iterdir()}
   monkeypatch.setattr(_Hub, "files", files)
   server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
@@ -595,7 +602,7 @@ def test_download_then_cache(hub, write, sharded, monkeypatch):
     server.shutdown()
     server.server_close()
   names = {path.name for path in found.iterdir()}
-  assert names == files.keys() - {"tf_model.h5"}
+  assert names == files.keys() - {"tf_model.h5", "pytorch_model.bin"}
   equal(load(found)[1], load(directory)[1])
   assert hf_bert.resolve("owner/name") == found  # the server is gone
   (found / "vocab.txt").unlink()
