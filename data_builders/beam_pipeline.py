@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from cgdmer_jax.errors import UserError
+from cgdmer_jax.errors import UserError, one_line
 from data_builders import shards
 
 
@@ -45,7 +45,7 @@ def run(
   try:
     pipeline = beam.Pipeline(runner=runner, options=parsed)
   except (ValueError, ImportError) as e:
-    raise UserError(f"--beam_runner={runner}: {e}") from e
+    raise UserError(f"--beam_runner={runner}: {one_line(e)}") from e
   _ = (
     pipeline
     | "Shards" >> beam.Create(plan)

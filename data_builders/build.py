@@ -23,7 +23,7 @@ from absl import app, flags, logging
 
 from cgdmer_jax import command, paths
 from cgdmer_jax.data import schema
-from cgdmer_jax.errors import UserError
+from cgdmer_jax.errors import UserError, one_line
 from data_builders import downloads, locks, records, rejects
 
 _PACKAGE = pathlib.Path(__file__).parent
@@ -198,7 +198,7 @@ def build(
     except rejects.TooManyRejected as e:
       listing = parent / rejects.FILE_NAME
       builder.rejects.write(listing)
-      # What was read may have to be mended, so none of it is kept.
+      # What was read may have to be fixed, so none of it is kept.
       shutil.rmtree(staging)
       raise UserError(f"{e}; they are listed in {listing}") from None
     _publish(pathlib.Path(builder.data_dir), final)
@@ -251,17 +251,17 @@ def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     except BlockingIOError:
       raise UserError(f"another process is building {parent}") from None
     except OSError as e:
-      raise UserError(f"cannot write to --data_dir: {e}") from e
+      raise UserError(f"cannot write to --data_dir: {one_line(e)}") from e
     staging = parent / _STAGING
     staging.mkdir(exist_ok=True)
     for remains in staging.glob("*/*/incomplete.*"):  # of TFDS
       shutil.rmtree(remains)
-    for partial in staging.glob("*/*/shards_*/*.partial"):
+    for partial in staging.glob("*/*/shards_*/.*"):
       partial.unlink()
     try:
       yield staging
     except BaseException:
-      if not any(staging.glob("*/*/shards_*/*.json")):
+      if not any(staging.glob("*/*/shards_*/[!.]*.json")):
         shutil.rmtree(staging, ignore_errors=True)
       raise
     shutil.rmtree(staging)

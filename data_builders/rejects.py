@@ -14,6 +14,7 @@ import json
 import pathlib
 from collections.abc import Iterable
 
+from cgdmer_jax import files
 from cgdmer_jax.errors import UserError
 
 FILE_NAME = "rejected.jsonl"
@@ -202,7 +203,7 @@ class Rejects:
       json.dumps(vars(e), ensure_ascii=False) + "\n" for e in self._entries
     ]
     # A path in a detail may have bytes that are no text: escaped, as JSON does.
-    path.write_text("".join(lines), "utf-8", errors="backslashreplace")
+    files.write(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def _summary(counts: collections.Counter[str]) -> str:

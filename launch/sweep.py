@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import app, flags
 
-from cgdmer_jax import command
+from cgdmer_jax import command, files
 from cgdmer_jax.config import presets
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -127,8 +127,7 @@ def submit_array(todo: Sequence[Point], every: Sequence[Point]) -> int:
     print(f"# {path}:", *lines, sep="\n")
     print(shlex.join(line))
     return 0
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text("\n".join(lines) + "\n")
+  files.write(path, "\n".join(lines) + "\n")  # tasks may be reading it
   return subprocess.run(line, check=False).returncode
 
 

@@ -311,7 +311,7 @@ def test_killed_build_goes_on(
 
 def _notes(folder):
   """Notes of finished shards."""
-  return list(folder.glob("incomplete/*/*/shards_*/*.json"))
+  return list(folder.glob("incomplete/*/*/shards_*/[!.]*.json"))
 
 
 def _kill_when(process, condition):

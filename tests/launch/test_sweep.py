@@ -65,6 +65,7 @@ def folder(tmp_path):
   (tmp_path / "pretrain_like.py").write_text("")
   package = tmp_path / "cgdmer_jax"  # in place of ours, for `python -m`
   package.mkdir()
+  (package / "__init__.py").touch()
   (package / "main.py").write_text(
     """
 import pathlib, sys
