@@ -24,7 +24,7 @@ from absl import app, flags, logging
 from cgdmer_jax import command, paths
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError, one_line
-from data_builders import downloads, locks, records, rejects
+from data_builders import locks, records, rejects, transfer
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -190,7 +190,7 @@ def build(
             beam_options=[f"--{option}" for option in beam_options],
           ),
         )
-    except downloads.DownloadFailed as e:
+    except transfer.DownloadFailed as e:
       raise UserError(
         f"{e}. Or by hand: {cls.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
         " --manual_dir"

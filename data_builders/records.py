@@ -276,7 +276,9 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
 
   def _split_jobs(self, dl_manager, manual_dir):
     if manual_dir is None:
-      manual_dir = downloads.fetch(self.DOWNLOAD, dl_manager, self.name)
+      # Where TFDS would keep them; its manager cannot go on after a break.
+      parent = pathlib.Path(dl_manager.download_dir) / self.name
+      manual_dir = downloads.fetch(self.DOWNLOAD, parent)
     jobs = self._list_jobs(pathlib.Path(manual_dir))
     self.rejects.start(sum(map(len, jobs.values())))
     check_jobs(jobs)
