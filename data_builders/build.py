@@ -146,95 +146,111 @@ def build(
     UserError: an argument is wrong, too many records are unusable, or another
       process builds the same data set.
   """
-  cls, config = builder_class(dataset)
-  if splits_dir and not _takes_splits(cls.builder_configs[config]):
-    raise UserError(f"--splits_dir does not apply to {dataset}")
+  cls, config = _choose(dataset, sizes or {}, splits_dir)
   if beam_options and not beam_runner:
     raise UserError("--beam_options needs --beam_runner")
-  if sizes:
-    config = _resized(dataset, cls.builder_configs[config], sizes)
-  recorded = issubclass(cls, records.RecordBuilder)
-  name = config.name if sizes else config
-  parent = pathlib.Path(data_dir) / dataset.partition("/")[0] / name
+  parent = pathlib.Path(data_dir) / dataset.partition("/")[0] / config.name
   final = parent / str(cls.VERSION)
   if final.exists() and not overwrite:
     print(f"already built at {final}")
     return final
-  if recorded and manual_dir:
-    _check_manual_dir(cls, manual_dir)
-  download_dir = None
-  if recorded and not manual_dir:
-    source, download_dir = cls.DOWNLOAD, pathlib.Path(data_dir) / "downloads"
-    print(
-      f"no --manual_dir: downloading {source.size} from {source.files_url} to"
-      f" {download_dir}",
-      flush=True,
-    )
+  download_dir = _check_source(cls, data_dir, manual_dir)
   arguments = {"max_rejected": max_rejected, "num_workers": num_workers}
   if splits_dir:
     arguments["splits_dir"] = splits_dir
   with _staging(parent) as staging:
     builder = cls(config=config, data_dir=staging, **arguments)
-    try:
-      # What TFDS prints would name the staging folder as the result.
-      with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(
-          file_format="array_record",
-          # TFDS makes these folders even if nothing comes into them.
-          download_dir=download_dir or staging / "downloads",
-          download_config=tfds.download.DownloadConfig(
-            extract_dir=staging / "extracted",
-            manual_dir=manual_dir,
-            try_download_gcs=False,
-            beam_runner=beam_runner,
-            beam_options=[f"--{option}" for option in beam_options],
-          ),
-        )
-    except transfer.DownloadFailed as e:
-      raise UserError(
-        f"{e}. Or by hand: {cls.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
-        " --manual_dir"
-      ) from e
-    except rejects.TooManyRejected as e:
-      listing = parent / rejects.FILE_NAME
-      builder.rejects.write(listing)
-      # What was read may have to be fixed, so none of it is kept.
-      shutil.rmtree(staging)
-      raise UserError(f"{e}; they are listed in {listing}") from None
+    download = tfds.download.DownloadConfig(
+      manual_dir=manual_dir,
+      beam_runner=beam_runner,
+      beam_options=[f"--{option}" for option in beam_options],
+    )
+    _prepare(builder, parent, download_dir, download)
     _publish(pathlib.Path(builder.data_dir), final)
   _summarise(builder, final)
   return final
 
 
-def _resized(
-  dataset: str, config: tfds.core.BuilderConfig, sizes: Mapping[str, int]
-) -> tfds.core.BuilderConfig:
-  """A config with other split sizes, named after them."""
+def _check_source(
+  cls: type[records.ShardedBuilder],
+  data_dir: str | os.PathLike[str],
+  manual_dir: str | os.PathLike[str] | None,
+) -> pathlib.Path | None:
+  """Where to download original files to; None if nothing is to download."""
+  if not issubclass(cls, records.RecordBuilder):
+    return None
+  if manual_dir:
+    folder = pathlib.Path(manual_dir)
+    if not folder.is_dir() or not any(folder.iterdir()):
+      raise UserError(
+        f"--manual_dir={manual_dir} is no folder or empty."
+        f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+      )
+    return None
+  source, download_dir = cls.DOWNLOAD, pathlib.Path(data_dir) / "downloads"
+  print(
+    f"no --manual_dir: downloading {source.size} from {source.files_url} to"
+    f" {download_dir}",
+    flush=True,
+  )
+  return download_dir
+
+
+def _prepare(
+  builder: records.ShardedBuilder,
+  parent: pathlib.Path,
+  download_dir: pathlib.Path | None,
+  config: tfds.download.DownloadConfig,
+) -> None:
+  """Lets TFDS build the data set in the staging folder of `parent`."""
+  staging = parent / _STAGING
+  try:
+    # What TFDS prints would name the staging folder as the result.
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare(
+        file_format="array_record",
+        # TFDS makes these folders even if nothing comes into them.
+        download_dir=download_dir or staging / "downloads",
+        download_config=config.replace(
+          extract_dir=staging / "extracted", try_download_gcs=False
+        ),
+      )
+  except transfer.DownloadFailed as e:
+    raise UserError(
+      f"{e}. Or by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
+      " --manual_dir"
+    ) from e
+  except rejects.TooManyRejected as e:
+    listing = parent / rejects.FILE_NAME
+    builder.rejects.write(listing)
+    # What was read may have to be fixed, so none of it is kept.
+    shutil.rmtree(staging)
+    raise UserError(f"{e}; they are listed in {listing}") from None
+
+
+def _choose(
+  dataset: str,
+  sizes: Mapping[str, int],
+  splits_dir: str | os.PathLike[str] | None,
+) -> tuple[type[records.ShardedBuilder], tfds.core.BuilderConfig]:
+  """The builder and its config; other split sizes become part of its name."""
+  cls, name = builder_class(dataset)
+  config = cls.builder_configs[name]
+  label_mode = getattr(config, "label_mode", schema.FIXED)
+  if splits_dir and label_mode != schema.MERL_COMPAT:
+    raise UserError(f"--splits_dir does not apply to {dataset}")
+  if not sizes:
+    return cls, config
   known = {field.name for field in dataclasses.fields(config)}
   for split in sizes:
     if f"num_{split}" not in known:
       raise UserError(f"--num_{split} does not apply to {dataset}")
   suffix = "_".join(f"{split}{n}" for split, n in sizes.items())
-  return dataclasses.replace(
+  return cls, dataclasses.replace(
     config,
-    name=f"{config.name}_{suffix}",
+    name=f"{name}_{suffix}",
     **{f"num_{split}": n for split, n in sizes.items()},
   )
-
-
-def _takes_splits(config: tfds.core.BuilderConfig) -> bool:
-  return getattr(config, "label_mode", "") == schema.MERL_COMPAT
-
-
-def _check_manual_dir(
-  cls: type[records.RecordBuilder], manual_dir: str | os.PathLike[str]
-) -> None:
-  folder = pathlib.Path(manual_dir)
-  if not folder.is_dir() or not any(folder.iterdir()):
-    raise UserError(
-      f"--manual_dir={manual_dir} is no folder or empty."
-      f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-    )
 
 
 @contextlib.contextmanager
