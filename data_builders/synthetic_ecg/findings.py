@@ -214,7 +214,9 @@ def _rate(rng: np.random.Generator, rhythm: str) -> float:
   return float(rng.triangular(low, mode, high))
 
 
-def _repolarisation(rng, p: Patient, rhythm: str, stage: str) -> str:
+def _repolarisation(
+  rng: np.random.Generator, p: Patient, rhythm: str, stage: str
+) -> str:
   if p.healthy or p.conduction in (*WIDE, "CRBBB", "ILBBB"):
     return ""
   if p.hypertrophy == "LVH":

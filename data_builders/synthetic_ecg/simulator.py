@@ -132,7 +132,11 @@ def _scale_voltage(
 
 
 def _other_beat(
-  rng, f: Findings, base: dipole.Beat, own: dipole.Beat, kind: str
+  rng: np.random.Generator,
+  f: Findings,
+  base: dipole.Beat,
+  own: dipole.Beat,
+  kind: str,
 ) -> dipole.Beat:
   """A ventricular premature beat, or an aberrantly conducted atrial one."""
   if kind == "PVC":

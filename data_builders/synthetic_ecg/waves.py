@@ -80,7 +80,7 @@ def _beats(rate, beats, time, width, amplitude) -> np.ndarray:
   return out[begin : begin + samples]
 
 
-def _ventricles(rng, kinds, gains, events):
+def _ventricles(rng: np.random.Generator, kinds, gains, events):
   """QRS, ST, T and U of all beats.
 
   Returns:
@@ -118,7 +118,9 @@ def _ventricles(rng, kinds, gains, events):
   return time, width, amplitude
 
 
-def _atria(rng, f: Findings, gains, events, time, width, amplitude) -> None:
+def _atria(
+  rng: np.random.Generator, f: Findings, gains, events, time, width, amplitude
+) -> None:
   """Puts P waves into the last two kernels of beats that have one."""
   if f.rhythm == "SVTAC":
     # Hidden in QRS, or a small retrograde wave behind it.
