@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-import ptb_xl_corpus
+from tests.data_builders import ptb_xl_corpus
 import pytest
 
 from cgdmer_jax.errors import UserError

@@ -7,7 +7,7 @@ import sys
 import time
 
 import numpy as np
-import ptb_xl_corpus
+from tests.data_builders import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 

@@ -11,7 +11,7 @@ import threading
 import time
 import zipfile
 
-import ptb_xl_corpus
+from tests.data_builders import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 
-import mimic_iv_ecg_corpus as corpus
+from tests.data_builders import mimic_iv_ecg_corpus as corpus
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds

@@ -3,7 +3,7 @@ import csv
 import pathlib
 
 import numpy as np
-import ptb_xl_corpus
+from tests.data_builders import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 import wfdb
