@@ -7,7 +7,6 @@ import sys
 import time
 
 import numpy as np
-from tests.data_builders import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 
@@ -15,13 +14,13 @@ from cgdmer_jax import paths
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
 from data_builders import build, locks, records, rejects, scp, shards
+from tests.data_builders import ptb_xl_corpus
 
 ROOT = build.__file__.rsplit(os.sep, 2)[0]
 
 
 @pytest.fixture(autouse=True)
 def set_up(monkeypatch):
-  tfds.disable_progress_bar()
   monkeypatch.setattr(records, "_JOBS_PER_WORKER", 8)
 
 

@@ -32,7 +32,6 @@ class Failure(Exception):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
   """20 records in the layout of PTB-XL."""
-  tfds.disable_progress_bar()
   folder = tmp_path_factory.mktemp("corpus")
   ptb_xl_corpus.write_statements(folder)
   rows = [ptb_xl_corpus.row(int(i)) for i in IDS]

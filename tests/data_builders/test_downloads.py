@@ -11,7 +11,6 @@ import threading
 import time
 import zipfile
 
-from tests.data_builders import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 
@@ -19,6 +18,7 @@ from cgdmer_jax.errors import UserError
 from data_builders import build, downloads, locks, transfer
 from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
 from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
+from tests.data_builders import ptb_xl_corpus
 
 PTB_XL = ptb_xl.Builder.DOWNLOAD
 

@@ -3,7 +3,6 @@ import csv
 import pathlib
 
 import numpy as np
-from tests.data_builders import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 import wfdb
@@ -12,6 +11,7 @@ from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
 from data_builders import build, codec, rejects, scp, wfdb_io
 from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
+from tests.data_builders import ptb_xl_corpus
 
 # Our label set -> folder and metadata columns of the published split files.
 PUBLISHED = {
@@ -53,7 +53,6 @@ def split_of(fold):
 def built(request, real_data, tmp_path_factory):
   """(rate, source folder, split -> id -> example) of the real subset."""
   rate = request.param
-  tfds.disable_progress_bar()
   source = real_data / f"ptb_xl_{rate}hz"
   data_dir = tmp_path_factory.mktemp("data")
   dataset = f"ptb_xl/{rate}hz"
