@@ -25,7 +25,7 @@ def run(
     write: writes a shard.
     plan: the shards.
     runner: name of the runner, for instance `DirectRunner`.
-    options: of the pipeline, for instance `--direct_num_workers=4`.
+    options: flags of the Beam pipeline, for instance `--direct_num_workers=4`.
 
   Raises:
     UserError: Apache Beam is not installed, or there is no such runner.
@@ -54,7 +54,7 @@ def run(
   )
   try:
     pipeline.run().wait_until_finish()
-  except Exception as e:  # of any type: Beam packs those of workers anew
+  except Exception as e:  # of any type: Beam wraps those of its workers
     text = f"{type(e).__name__}: {e}"
     told = re.search(r"UserError: (.+?)(?: \[while running|\n|$)", text)
     if told is None:

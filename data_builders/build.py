@@ -1,9 +1,9 @@
 """Builds data sets: `python -m data_builders.build --dataset=ptb_xl/100hz`.
 
 A data set is built in a staging folder beside its final one and moved there
-when it is complete, so that a name always means a whole data set: a failed or
-killed build leaves the name as it was. The next build goes on from the shards
-that a killed one had finished.
+when it is complete, so that a name always means a whole data set: a build
+that fails or is killed changes nothing there. The next build continues from the
+shards that a killed one had finished.
 """
 
 from __future__ import annotations
@@ -99,13 +99,13 @@ def builder_class(dataset: str) -> tuple[type[records.ShardedBuilder], str]:
   name, _, config = dataset.partition("/")
   if name not in dataset_names():
     known = ", ".join(dataset_names())
-    raise UserError(f"unknown data set {name!r}; there are {known}")
+    raise UserError(f"unknown data set {name!r}; choose one of {known}")
   cls = importlib.import_module(
     f"data_builders.{name}.{name}_dataset_builder"
   ).Builder
   if config not in cls.builder_configs:
     known = ", ".join(f"{name}/{c}" for c in cls.builder_configs)
-    raise UserError(f"unknown data set {dataset!r}; there are {known}")
+    raise UserError(f"unknown data set {dataset!r}; choose one of {known}")
   return cls, config
 
 
@@ -136,7 +136,7 @@ def build(
       named after them, for instance `demo_train100`.
     beam_runner: name of an Apache Beam runner that takes the place of the
       processes; None: no Beam.
-    beam_options: of its pipeline, `name=value` or `name`.
+    beam_options: options of the Beam pipeline, `name=value` or `name`.
     overwrite: build again and replace the existing data set at the end.
 
   Returns:
@@ -144,7 +144,7 @@ def build(
 
   Raises:
     UserError: an argument is wrong, too many records are unusable, or another
-      process builds the same data set.
+      process is building the same data set.
   """
   cls, config = _choose(dataset, sizes or {}, splits_dir)
   if beam_options and not beam_runner:
@@ -176,14 +176,14 @@ def _check_source(
   data_dir: str | os.PathLike[str],
   manual_dir: str | os.PathLike[str] | None,
 ) -> pathlib.Path | None:
-  """Where to download original files to; None if nothing is to download."""
+  """Folder to download the original files to; None: nothing to download."""
   if not issubclass(cls, records.RecordBuilder):
     return None
   if manual_dir:
     folder = pathlib.Path(manual_dir)
     if not folder.is_dir() or not any(folder.iterdir()):
       raise UserError(
-        f"--manual_dir={manual_dir} is no folder or empty."
+        f"--manual_dir={manual_dir} is not a folder, or is empty."
         f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
       )
     return None
@@ -217,7 +217,7 @@ def _prepare(
       )
   except transfer.DownloadFailed as e:
     raise UserError(
-      f"{e}. Or by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
+      f"{e}. To do it by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
       " --manual_dir"
     ) from e
   except rejects.TooManyRejected as e:
@@ -233,7 +233,7 @@ def _choose(
   sizes: Mapping[str, int],
   splits_dir: str | os.PathLike[str] | None,
 ) -> tuple[type[records.ShardedBuilder], tfds.core.BuilderConfig]:
-  """The builder and its config; other split sizes become part of its name."""
+  """Finds the builder and its config; given sizes become part of its name."""
   cls, name = builder_class(dataset)
   config = cls.builder_configs[name]
   label_mode = getattr(config, "label_mode", schema.FIXED)
@@ -255,10 +255,10 @@ def _choose(
 
 @contextlib.contextmanager
 def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder on the file system of `parent`, removed after success.
+  """Makes a folder beside the versions of a data set, for the time of a build.
 
-  After a failure it stays if it holds finished shards. The lock tells a build
-  that runs from the remains of one that was killed.
+  After a failure it stays if it holds finished shards. The lock tells a running
+  build from the remains of one that was killed.
   """
   with contextlib.ExitStack() as stack:
     try:
@@ -298,7 +298,9 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
   )
   print(f"built {final}: {sizes}")
   if builder.num_resumed:
-    print(f"{builder.num_resumed} shards were of a build that had been stopped")
+    print(
+      f"{builder.num_resumed} shards were kept from a build that was stopped"
+    )
   if isinstance(builder, records.RecordBuilder):
     found = builder.rejects
     print(
@@ -309,7 +311,7 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-  """Builds the data set that the flags name."""
+  """Builds the data set that the flags describe."""
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   try:
@@ -317,7 +319,7 @@ def main(argv: list[str]) -> None:
       raise UserError(f"unexpected argument {argv[1]!r}")
     if not _DATASET.value:
       raise UserError(
-        f"--dataset is missing; there are {', '.join(dataset_names())}"
+        f"--dataset is missing; choose one of {', '.join(dataset_names())}"
       )
     build(
       _DATASET.value,
@@ -339,7 +341,7 @@ def main(argv: list[str]) -> None:
     command.stop(e)
   except KeyboardInterrupt:
     print(
-      "interrupted: the same command goes on from the finished shards",
+      "interrupted; the same command continues from the finished shards",
       file=sys.stderr,
     )
     sys.exit(130)

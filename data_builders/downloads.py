@@ -34,9 +34,9 @@ class PhysioNet:
   """Open files of a PhysioNet project.
 
   Attributes:
-    project: its short name, for instance `ptb-xl`.
-    version: for instance `1.0.3`.
-    size: for people, for instance `1.7 GB`.
+    project: short name of the project, for instance `ptb-xl`.
+    version: version of the project, for instance `1.0.3`.
+    size: how much there is to download, for people, for instance `1.7 GB`.
     archive: name of its zip archive without suffix and version; None: the
       files are fetched one by one.
     folder: only the files below it are needed; "" for all.
@@ -61,7 +61,7 @@ class PhysioNet:
 
 
 def fetch(source: PhysioNet, parent: pathlib.Path) -> pathlib.Path:
-  """Downloads a project unless it was, and checks it.
+  """Downloads a project, unless that was done before, and checks it.
 
   Args:
     source: what to download.
@@ -125,7 +125,7 @@ def _fetch(
 
 
 def _check_network() -> None:
-  """Fails within seconds where each file would be tried for minutes."""
+  """Fails within seconds; each file would be tried for a minute."""
   try:
     requests.head(HOST, timeout=_PROBE_SECONDS)  # any answer will do
   except requests.RequestException as e:

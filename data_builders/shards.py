@@ -3,8 +3,8 @@
 A job describes one record. Which jobs make up which shard is settled before
 anything is read, so shards can be written by any number of processes or
 machines, in any order, with the same bytes. A finished shard has a note beside
-it: what is in it, and a fingerprint of all that its bytes depend on. A build
-that was stopped goes on with the shards that have none.
+it: what is in it, and a fingerprint of all that its bytes depend on. After a
+stop, the next build writes only the shards that have none.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What became of the jobs of a shard.
+  """What has become of the jobs of a shard.
 
   Attributes:
     num_examples: records written.
@@ -91,7 +91,7 @@ def divide(
   """Divides a split into shards of nearly equal numbers of jobs.
 
   Args:
-    jobs: of the split, in the order of its records.
+    jobs: jobs of one split, in the order of its records.
     record_bytes: size of the signal of a record.
     folder: where the shards will be.
     split: name of the split.
@@ -112,7 +112,7 @@ class Writer:
 
   Attributes:
     make: job -> the fields of its record, or why there is none.
-    features: of the records.
+    features: names and types of the fields of a record.
   """
 
   make: Callable[[Any], Mapping[str, Any] | rejects.Rejection]
@@ -140,7 +140,7 @@ class Writer:
     return outcome
 
   def _fingerprint(self, jobs: Sequence[Any]) -> str:
-    """Changes with whatever the bytes of a shard depend on."""
+    """Hash of everything that the bytes of a shard depend on."""
     content = {
       "format": [_FORMAT, _ARRAY_RECORD],
       "features": self.features.to_json(),
@@ -177,7 +177,7 @@ class Writer:
 
 @contextlib.contextmanager
 def _array_record(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
-  """Opens a file; gives the function that appends a record to it."""
+  """Opens a file; yields the function that appends a record to it."""
   with _explained():
     writer = array_record_module.ArrayRecordWriter(str(path), _ARRAY_RECORD)
 
@@ -203,12 +203,12 @@ def _explained() -> Iterator[None]:
   except (OSError, RuntimeError) as e:  # the latter of ArrayRecord
     raise UserError(
       f"cannot write the data set: {one_line(e)} (is the disk full?); once that"
-      " is fixed, the same command goes on from the finished shards"
+      " is fixed, the same command continues from the finished shards"
     ) from e
 
 
 def _plain(value: Any) -> Any:
-  """A value of a job, or a function with its settings, in terms of JSON."""
+  """Turns a value of a job, or a function with its settings, into JSON."""
   if isinstance(value, functools.partial):
     return [value.func, value.args, value.keywords]
   if callable(value) and hasattr(value, "__qualname__"):
@@ -221,7 +221,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_outcome(shard: Shard) -> Outcome:
-  """The outcome of a shard that was written."""
+  """Reads the outcome of a finished shard from its note."""
   note = json.loads(shard.note.read_text(encoding="utf-8"))
   return Outcome(
     note["num_examples"],
@@ -231,7 +231,7 @@ def read_outcome(shard: Shard) -> Outcome:
 
 
 def _is_finished(shard: Shard, fingerprint: str) -> bool:
-  """Whether an earlier build wrote these jobs, and would write the same now."""
+  """Tells whether an earlier build has written these jobs just like that."""
   try:
     note = json.loads(shard.note.read_text(encoding="utf-8"))
     expected = note["fingerprint"], note["size"]

@@ -39,7 +39,7 @@ if [[ -z $port && -z $dry_run ]]; then
 fi
 
 # XLA:CPU has as many threads as NPROC says, else as there are cores. With fewer
-# than the collectives of fake devices block, they wait for ever; without fake
+# than the collectives of fake devices block, they wait forever; without fake
 # devices more threads than cores only take time.
 if [[ ${XLA_FLAGS:-} == *host_platform_device_count* ]]; then
   export NPROC=${NPROC:-16}

@@ -11,16 +11,17 @@
 #            ACCELERATOR_TYPE, RUNTIME_VERSION
 #                                           for create: v5litepod-16,
 #                                           v2-alpha-tpuv5-lite
-#            SPOT=1                         for create: may be taken away
+#            SPOT=1                         for create: may be preempted
 #
 #            BUCKET                         for setup: mounted at /mnt/bucket
 #                                           on every worker, by its gcsfuse
 #
-# setup copies the last commit to every worker and installs it; again after
-# every change. run starts the same command on all workers, behind the terminal,
-# and gives it again when a process fails: it resumes. --workdir, and --data_dir,
-# must be on storage that every worker has mounted, such as /mnt/bucket. stop
-# saves before it ends. After a preemption: delete, create, setup, run.
+# setup copies the last commit to every worker and installs it; repeat it after
+# every change. run starts the same command on all workers, in the background,
+# and starts it again when a process fails; it then resumes. --workdir and
+# --data_dir must be on storage that every worker has mounted, such as
+# /mnt/bucket. stop saves before it ends. After a preemption: delete, create,
+# setup, run.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 

@@ -10,12 +10,12 @@
 #                                     from launch/Dockerfile with EXTRA=tpu
 #            SLICES                   for run; default 1
 #            MAX_RESTARTS             for run; default 100
-#            STORAGE                  for run: name that a bucket or a Filestore
-#                                     has been attached by (xpk storage attach)
+#            STORAGE                  for run: name under which a bucket or a
+#                                     Filestore is attached (xpk storage attach)
 #
-# GKE starts all pods anew when one is lost or ends with a status above 0, but
-# for 2, a user's mistake; they resume. --workdir and
-# --data_dir must be below the place where STORAGE is mounted in all pods.
+# When a pod is lost, or ends with a status other than 0 and 2 (a user's
+# mistake), GKE starts all pods again, and they resume. --workdir and --data_dir
+# must be below the place where STORAGE is mounted in all pods.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 

@@ -2,7 +2,7 @@
 
 A report is terse machine lines, a physician's sentences or a list of plain
 names. Readers leave some findings out, hedge, sum up by class and add remarks
-that say nothing of the signal. They never state what is not there.
+that say nothing about the signal. They never state what is not there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def statements(f: Findings) -> list[str]:
 
 
 def _mentioned(rng: np.random.Generator, f: Findings) -> list[str]:
-  """Which statements the reader writes down, in his order."""
+  """Chooses the statements that the reader writes down, in their order."""
   rhythm, rest = [], []
   for key in statements(f):
     if key in _RHYTHM:

@@ -22,7 +22,7 @@ class Events(NamedTuple):
     rr: (B,) seconds since the beat before.
     p_lead: (B,) seconds from the start of P to QRS; nan: no P wave.
     p_ectopic: (B,) bool: P from a focus outside of the sinus node.
-    atrial_rate: of flutter or fibrillation waves, Hz; 0 without them.
+    atrial_rate: rate of flutter or fibrillation waves, Hz; 0 without them.
   """
 
   beats: np.ndarray

@@ -28,11 +28,11 @@ def potentials(
   Args:
     rng: random numbers.
     rate: sampling rate, Hz.
-    f: what is simulated.
-    events: its beats.
+    f: findings to simulate.
+    events: beats of the recording.
     kinds: the usual beat and, if there are any, the other one.
-    gains: of each of them, (K, 9, 3).
-    atrial_gains: (9, 3).
+    gains: electrode gains of each of these beats, (K, 9, 3).
+    atrial_gains: electrode gains of the atria, (9, 3).
 
   Returns:
     float32 (9, SECONDS * rate), microvolt.

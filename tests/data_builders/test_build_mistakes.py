@@ -52,9 +52,9 @@ def test_duplicate_record_is_an_error(own_corpus, tmp_path):
 @pytest.mark.parametrize(
   ("dataset", "message"),
   [
-    ("ptbxl/100hz", "unknown data set 'ptbxl'; there are .*ptb_xl"),
-    ("ptb_xl/250hz", "there are ptb_xl/100hz, ptb_xl/500hz"),
-    ("ptb_xl", "there are ptb_xl/100hz, ptb_xl/500hz"),
+    ("ptbxl/100hz", "unknown data set 'ptbxl'; choose one of .*ptb_xl"),
+    ("ptb_xl/250hz", "choose one of ptb_xl/100hz, ptb_xl/500hz"),
+    ("ptb_xl", "choose one of ptb_xl/100hz, ptb_xl/500hz"),
   ],
 )
 def test_unknown_data_set(tmp_path, dataset, message):
@@ -78,10 +78,10 @@ def test_sizes_of_a_simulated_data_set(tmp_path):
 
 def test_manual_dir(own_corpus, tmp_path):
   data_dir = tmp_path / "data"
-  with pytest.raises(UserError, match="absent is no folder or empty"):
+  with pytest.raises(UserError, match="absent is not a folder, or is empty"):
     ptb_xl_corpus.build_set(tmp_path / "absent", data_dir)
   (tmp_path / "empty").mkdir()
-  with pytest.raises(UserError, match="no folder or empty"):
+  with pytest.raises(UserError, match="not a folder, or is empty"):
     ptb_xl_corpus.build_set(tmp_path / "empty", data_dir)
   with pytest.raises(UserError, match="no ptbxl_database.csv in"):
     ptb_xl_corpus.build_set(tmp_path, data_dir)

@@ -83,7 +83,7 @@ def test_other_tables_are_an_error(tmp_path, name):
     (None, f"no {name} in "),
     (b"", "has no column 'subject_id'"),
     (b"study_id,subject_id\n1,2\n", "has no column '(path|report_0)'"),
-    (b"subject_id,study_id,\xff\n", "is no table of MIMIC-IV-ECG"),
+    (b"subject_id,study_id,\xff\n", "is not a table of MIMIC-IV-ECG"),
   ):
     corpus.write_tables(tmp_path, listed, measured)
     (tmp_path / name).unlink()
@@ -119,7 +119,9 @@ def test_stream_reads_columns_by_name(tmp_path):
 def test_broken_rows_are_errors(tmp_path, row):
   path = tmp_path / "t.csv"
   path.write_text(f"c,a,b\n1,2,3\n{row}\n")
-  with pytest.raises(UserError, match=r"row 2 of .*t.csv|no table of a test"):
+  with pytest.raises(
+    UserError, match=r"row 2 of .*t.csv|not a table of a test"
+  ):
     list(tables.stream(path, ("b", "a"), "a test"))
 
 

@@ -169,7 +169,7 @@ def test_other_tables_are_an_error(tmp_path, table):
   ptb_xl_corpus.write_csv(tmp_path / "ptbxl_database.csv", rows)
   for content, message in (
     ("a,b\n1,2\n", "has no column"),
-    ("\xff", "no table"),
+    ("\xff", "not a table"),
   ):
     (tmp_path / table).write_bytes(content.encode("latin-1"))
     with pytest.raises(
