@@ -41,8 +41,9 @@ def fetch(
 ) -> None:
   """Fetches a file unless it is there.
 
-  What has come lies in a file beside it, `path` with `.partial` appended; after
-  a broken connection, and when this is called again, the rest is asked for.
+  What has come lies in a file beside it, `path` with `.partial` appended, which
+  outlives the process, unlike those of `cgdmer_jax.files`. After a broken
+  connection, and when this is called again, only the rest is asked for.
 
   Args:
     session: keeps connections open from one file to the next.
@@ -115,8 +116,11 @@ def _fetch_rest(
     # Of a proxy, or of a server that is being repaired; no data set has one.
     if "text/html" in response.headers.get("Content-Type", ""):
       raise requests.ConnectionError("a web page came instead of the file")
+    extent = response.headers.get("Content-Range", "")
     if response.status_code != 206:
       start = 0
+    elif not extent.startswith(f"bytes {start}-"):
+      raise requests.ConnectionError("another part came than was asked for")
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
     check_room(partial.parent, int(length or 0), url)

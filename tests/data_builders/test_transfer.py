@@ -23,7 +23,8 @@ class Server(http.server.ThreadingHTTPServer):
   """Serves `DATA` under every name, and breaks as it is told.
 
   `replies` says what happens to the next requests: bytes to send before the
-  connection breaks, or a status ("503") or kind of page ("html") instead.
+  connection breaks (-1: all but one, without the first), or a status
+  ("503") or kind of page ("html") instead.
   """
 
   def __init__(self):
@@ -54,6 +55,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     start = int(server.asked[-1].removeprefix("bytes=").removesuffix("-"))
     if start >= len(data):
       return self.answer(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+    if reply == -1:
+      start += 1
     extent = f"bytes {start}-{len(data) - 1}/{len(data)}"
     return self.answer(206, data[start:], {"Content-Range": extent}, reply)
 
@@ -151,6 +154,11 @@ def test_web_pages_are_no_files(server, fetch):
   server.replies.extend([1_000_000, "html", "503", "html"])
   assert fetch() == DATA
   assert server.sent < len(DATA) + 2 * transfer._CHUNK
+
+
+def test_other_parts_than_the_rest(server, fetch):
+  server.replies.extend([1_000_000, -1])
+  assert fetch() == DATA
 
 
 def test_other_files_than_the_published(server, fetch, tmp_path):
