@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from cgdmer_jax.errors import UserError
+from cgdmer_jax.errors import UserError, one_line
 from data_builders import shards
 
 
@@ -25,7 +25,7 @@ def run(
     write: writes a shard.
     plan: the shards.
     runner: name of the runner, for instance `DirectRunner`.
-    options: of the pipeline, for instance `--direct_num_workers=4`.
+    options: flags of the Beam pipeline, for instance `--direct_num_workers=4`.
 
   Raises:
     UserError: Apache Beam is not installed, or there is no such runner.
@@ -45,7 +45,7 @@ def run(
   try:
     pipeline = beam.Pipeline(runner=runner, options=parsed)
   except (ValueError, ImportError) as e:
-    raise UserError(f"--beam_runner={runner}: {e}") from e
+    raise UserError(f"--beam_runner={runner}: {one_line(e)}") from e
   _ = (
     pipeline
     | "Shards" >> beam.Create(plan)
@@ -54,7 +54,7 @@ def run(
   )
   try:
     pipeline.run().wait_until_finish()
-  except Exception as e:  # of any type: Beam packs those of workers anew
+  except Exception as e:  # of any type: Beam wraps those of its workers
     text = f"{type(e).__name__}: {e}"
     told = re.search(r"UserError: (.+?)(?: \[while running|\n|$)", text)
     if told is None:

@@ -1,9 +1,9 @@
 """Builds data sets: `python -m data_builders.build --dataset=ptb_xl/100hz`.
 
 A data set is built in a staging folder beside its final one and moved there
-when it is complete, so that a name always means a whole data set: a failed or
-killed build leaves the name as it was. The next build goes on from the shards
-that a killed one had finished.
+when it is complete, so that a name always means a whole data set: a build
+that fails or is killed changes nothing there. The next build continues from the
+shards that a killed one had finished.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from absl import app, flags, logging
 
 from cgdmer_jax import command, paths
 from cgdmer_jax.data import schema
-from cgdmer_jax.errors import UserError
-from data_builders import downloads, locks, records, rejects
+from cgdmer_jax.errors import UserError, one_line
+from data_builders import locks, records, rejects, transfer
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -99,13 +99,13 @@ def builder_class(dataset: str) -> tuple[type[records.ShardedBuilder], str]:
   name, _, config = dataset.partition("/")
   if name not in dataset_names():
     known = ", ".join(dataset_names())
-    raise UserError(f"unknown data set {name!r}; there are {known}")
+    raise UserError(f"unknown data set {name!r}; choose one of {known}")
   cls = importlib.import_module(
     f"data_builders.{name}.{name}_dataset_builder"
   ).Builder
   if config not in cls.builder_configs:
     known = ", ".join(f"{name}/{c}" for c in cls.builder_configs)
-    raise UserError(f"unknown data set {dataset!r}; there are {known}")
+    raise UserError(f"unknown data set {dataset!r}; choose one of {known}")
   return cls, config
 
 
@@ -136,7 +136,7 @@ def build(
       named after them, for instance `demo_train100`.
     beam_runner: name of an Apache Beam runner that takes the place of the
       processes; None: no Beam.
-    beam_options: of its pipeline, `name=value` or `name`.
+    beam_options: options of the Beam pipeline, `name=value` or `name`.
     overwrite: build again and replace the existing data set at the end.
 
   Returns:
@@ -144,105 +144,121 @@ def build(
 
   Raises:
     UserError: an argument is wrong, too many records are unusable, or another
-      process builds the same data set.
+      process is building the same data set.
   """
-  cls, config = builder_class(dataset)
-  if splits_dir and not _takes_splits(cls.builder_configs[config]):
-    raise UserError(f"--splits_dir does not apply to {dataset}")
+  cls, config = _choose(dataset, sizes or {}, splits_dir)
   if beam_options and not beam_runner:
     raise UserError("--beam_options needs --beam_runner")
-  if sizes:
-    config = _resized(dataset, cls.builder_configs[config], sizes)
-  recorded = issubclass(cls, records.RecordBuilder)
-  name = config.name if sizes else config
-  parent = pathlib.Path(data_dir) / dataset.partition("/")[0] / name
+  parent = pathlib.Path(data_dir) / dataset.partition("/")[0] / config.name
   final = parent / str(cls.VERSION)
   if final.exists() and not overwrite:
     print(f"already built at {final}")
     return final
-  if recorded and manual_dir:
-    _check_manual_dir(cls, manual_dir)
-  download_dir = None
-  if recorded and not manual_dir:
-    source, download_dir = cls.DOWNLOAD, pathlib.Path(data_dir) / "downloads"
-    print(
-      f"no --manual_dir: downloading {source.size} from {source.files_url} to"
-      f" {download_dir}",
-      flush=True,
-    )
+  download_dir = _check_source(cls, data_dir, manual_dir)
   arguments = {"max_rejected": max_rejected, "num_workers": num_workers}
   if splits_dir:
     arguments["splits_dir"] = splits_dir
   with _staging(parent) as staging:
     builder = cls(config=config, data_dir=staging, **arguments)
-    try:
-      # What TFDS prints would name the staging folder as the result.
-      with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(
-          file_format="array_record",
-          # TFDS makes these folders even if nothing comes into them.
-          download_dir=download_dir or staging / "downloads",
-          download_config=tfds.download.DownloadConfig(
-            extract_dir=staging / "extracted",
-            manual_dir=manual_dir,
-            try_download_gcs=False,
-            beam_runner=beam_runner,
-            beam_options=[f"--{option}" for option in beam_options],
-          ),
-        )
-    except downloads.DownloadFailed as e:
-      raise UserError(
-        f"{e}. Or by hand: {cls.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
-        " --manual_dir"
-      ) from e
-    except rejects.TooManyRejected as e:
-      listing = parent / rejects.FILE_NAME
-      builder.rejects.write(listing)
-      # What was read may have to be mended, so none of it is kept.
-      shutil.rmtree(staging)
-      raise UserError(f"{e}; they are listed in {listing}") from None
+    download = tfds.download.DownloadConfig(
+      manual_dir=manual_dir,
+      beam_runner=beam_runner,
+      beam_options=[f"--{option}" for option in beam_options],
+    )
+    _prepare(builder, parent, download_dir, download)
     _publish(pathlib.Path(builder.data_dir), final)
   _summarise(builder, final)
   return final
 
 
-def _resized(
-  dataset: str, config: tfds.core.BuilderConfig, sizes: Mapping[str, int]
-) -> tfds.core.BuilderConfig:
-  """A config with other split sizes, named after them."""
+def _check_source(
+  cls: type[records.ShardedBuilder],
+  data_dir: str | os.PathLike[str],
+  manual_dir: str | os.PathLike[str] | None,
+) -> pathlib.Path | None:
+  """Folder to download the original files to; None: nothing to download."""
+  if not issubclass(cls, records.RecordBuilder):
+    return None
+  if manual_dir:
+    folder = pathlib.Path(manual_dir)
+    if not folder.is_dir() or not any(folder.iterdir()):
+      raise UserError(
+        f"--manual_dir={manual_dir} is not a folder, or is empty."
+        f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+      )
+    return None
+  source, download_dir = cls.DOWNLOAD, pathlib.Path(data_dir) / "downloads"
+  print(
+    f"no --manual_dir: downloading {source.size} from {source.files_url} to"
+    f" {download_dir}",
+    flush=True,
+  )
+  return download_dir
+
+
+def _prepare(
+  builder: records.ShardedBuilder,
+  parent: pathlib.Path,
+  download_dir: pathlib.Path | None,
+  config: tfds.download.DownloadConfig,
+) -> None:
+  """Lets TFDS build the data set in the staging folder of `parent`."""
+  staging = parent / _STAGING
+  try:
+    # What TFDS prints would name the staging folder as the result.
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare(
+        file_format="array_record",
+        # TFDS makes these folders even if nothing comes into them.
+        download_dir=download_dir or staging / "downloads",
+        download_config=config.replace(
+          extract_dir=staging / "extracted", try_download_gcs=False
+        ),
+      )
+  except transfer.DownloadFailed as e:
+    raise UserError(
+      f"{e}. To do it by hand: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS} Then give"
+      " --manual_dir"
+    ) from e
+  except rejects.TooManyRejected as e:
+    listing = parent / rejects.FILE_NAME
+    builder.rejects.write(listing)
+    # What was read may have to be fixed, so none of it is kept.
+    shutil.rmtree(staging)
+    raise UserError(f"{e}; they are listed in {listing}") from None
+
+
+def _choose(
+  dataset: str,
+  sizes: Mapping[str, int],
+  splits_dir: str | os.PathLike[str] | None,
+) -> tuple[type[records.ShardedBuilder], tfds.core.BuilderConfig]:
+  """Finds the builder and its config; given sizes become part of its name."""
+  cls, name = builder_class(dataset)
+  config = cls.builder_configs[name]
+  label_mode = getattr(config, "label_mode", schema.FIXED)
+  if splits_dir and label_mode != schema.MERL_COMPAT:
+    raise UserError(f"--splits_dir does not apply to {dataset}")
+  if not sizes:
+    return cls, config
   known = {field.name for field in dataclasses.fields(config)}
   for split in sizes:
     if f"num_{split}" not in known:
       raise UserError(f"--num_{split} does not apply to {dataset}")
   suffix = "_".join(f"{split}{n}" for split, n in sizes.items())
-  return dataclasses.replace(
+  return cls, dataclasses.replace(
     config,
-    name=f"{config.name}_{suffix}",
+    name=f"{name}_{suffix}",
     **{f"num_{split}": n for split, n in sizes.items()},
   )
 
 
-def _takes_splits(config: tfds.core.BuilderConfig) -> bool:
-  return getattr(config, "label_mode", "") == schema.MERL_COMPAT
-
-
-def _check_manual_dir(
-  cls: type[records.RecordBuilder], manual_dir: str | os.PathLike[str]
-) -> None:
-  folder = pathlib.Path(manual_dir)
-  if not folder.is_dir() or not any(folder.iterdir()):
-    raise UserError(
-      f"--manual_dir={manual_dir} is no folder or empty."
-      f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-    )
-
-
 @contextlib.contextmanager
 def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder on the file system of `parent`, removed after success.
+  """Makes a folder beside the versions of a data set, for the time of a build.
 
-  After a failure it stays if it holds finished shards. The lock tells a build
-  that runs from the remains of one that was killed.
+  After a failure it stays if it holds finished shards. The lock tells a running
+  build from the remains of one that was killed.
   """
   with contextlib.ExitStack() as stack:
     try:
@@ -251,17 +267,17 @@ def _staging(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     except BlockingIOError:
       raise UserError(f"another process is building {parent}") from None
     except OSError as e:
-      raise UserError(f"cannot write to --data_dir: {e}") from e
+      raise UserError(f"cannot write to --data_dir: {one_line(e)}") from e
     staging = parent / _STAGING
     staging.mkdir(exist_ok=True)
     for remains in staging.glob("*/*/incomplete.*"):  # of TFDS
       shutil.rmtree(remains)
-    for partial in staging.glob("*/*/shards_*/*.partial"):
+    for partial in staging.glob("*/*/shards_*/.*"):
       partial.unlink()
     try:
       yield staging
     except BaseException:
-      if not any(staging.glob("*/*/shards_*/*.json")):
+      if not any(staging.glob("*/*/shards_*/[!.]*.json")):
         shutil.rmtree(staging, ignore_errors=True)
       raise
     shutil.rmtree(staging)
@@ -282,7 +298,9 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
   )
   print(f"built {final}: {sizes}")
   if builder.num_resumed:
-    print(f"{builder.num_resumed} shards were of a build that had been stopped")
+    print(
+      f"{builder.num_resumed} shards were kept from a build that was stopped"
+    )
   if isinstance(builder, records.RecordBuilder):
     found = builder.rejects
     print(
@@ -293,7 +311,7 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-  """Builds the data set that the flags name."""
+  """Builds the data set that the flags describe."""
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   try:
@@ -301,7 +319,7 @@ def main(argv: list[str]) -> None:
       raise UserError(f"unexpected argument {argv[1]!r}")
     if not _DATASET.value:
       raise UserError(
-        f"--dataset is missing; there are {', '.join(dataset_names())}"
+        f"--dataset is missing; choose one of {', '.join(dataset_names())}"
       )
     build(
       _DATASET.value,
@@ -323,7 +341,7 @@ def main(argv: list[str]) -> None:
     command.stop(e)
   except KeyboardInterrupt:
     print(
-      "interrupted: the same command goes on from the finished shards",
+      "interrupted; the same command continues from the finished shards",
       file=sys.stderr,
     )
     sys.exit(130)

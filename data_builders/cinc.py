@@ -1,8 +1,8 @@
-"""What the builders of corpora with SNOMED codes in their headers share.
+"""Shared parts of the builders of corpora with SNOMED codes in their headers.
 
 PhysioNet publishes them as `A0001.mat` and `A0001.hea`, with the diagnoses in a
-comment of the header (`#Dx: 164889003,59118001`), without splits and patients.
-In the label mode `fixed` splits are `splits.stratified`.
+comment of the header (`#Dx: 164889003,59118001`), without splits or patients.
+In the label mode `fixed`, splits come from `splits.stratified`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CincConfig(tfds.core.BuilderConfig):
 
 
 def configs() -> list[CincConfig]:
-  """The configs of every corpus."""
+  """Lists the configs, the same for every corpus."""
   return [
     CincConfig(name="500hz", description="Recordings at 500 Hz."),
     CincConfig(
@@ -64,7 +64,7 @@ class CincBuilder(label_modes.LabelModeBuilder, skip_registration=True):
     LABELS: names of the labels.
     PUBLISHED: the published split files.
     HOMEPAGE: page of the corpus.
-    CLEANING: one paragraph: what was done to the signals.
+    CLEANING: what was done to the signals, in one paragraph.
   """
 
   SOURCE: str
@@ -147,8 +147,8 @@ def find_records(
   """Finds the records of a corpus in a folder and the folders below it.
 
   Args:
-    folder: may hold other corpora, too.
-    pattern: of the ids of the corpus.
+    folder: where to look; it may hold other corpora, too.
+    pattern: what the ids of the corpus look like.
 
   Returns:
     Id -> path without suffix, in the order of the paths.
@@ -169,7 +169,7 @@ def find_records(
 
 
 def read_dx(path: pathlib.Path) -> tuple[str, ...]:
-  """Diagnoses in the header of a record.
+  """Reads the diagnoses in the header of a record.
 
   Args:
     path: the record without suffix.
@@ -179,7 +179,7 @@ def read_dx(path: pathlib.Path) -> tuple[str, ...]:
     from before May 2020.
 
   Raises:
-    rejects.Rejected: there is no header, or no diagnosis in it.
+    rejects.Rejected: there is no header, or it has no diagnosis.
   """
   header = path.with_suffix(".hea")
   if not header.is_file():

@@ -1,4 +1,4 @@
-"""From the voltages of a recording to the int16 microvolts of a record.
+"""Turns the voltages of a recording into the int16 microvolts of a record.
 
 The order of the steps is part of the format: crop, repair gaps within their
 lead, drop leads without signal, resample, round, pad. Gaps are repaired before
@@ -61,7 +61,7 @@ class SignalSpec:
 
   Attributes:
     sampling_rate: Hz of the record.
-    num_samples: samples a lead of the record.
+    num_samples: samples of each lead of the record.
     source_rate: Hz that the files of this data set have; another rate means a
       wrong file. None accepts every rate.
     signal_samples: fewest and most of the `num_samples` that hold signal; zeros
@@ -130,7 +130,7 @@ def encode(
 
 
 def _resampling_ratio(rate: float, spec: SignalSpec) -> fractions.Fraction:
-  """Record rate over file rate; rejects files with a rate that is wrong."""
+  """Record rate over file rate; rejects files with a wrong rate."""
   if spec.source_rate is not None and rate != spec.source_rate:
     raise rejects.WrongRate(f"{rate:g} Hz instead of {spec.source_rate:g} Hz")
   if not (math.isfinite(rate) and rate > 0):
@@ -144,7 +144,7 @@ def _resampling_ratio(rate: float, spec: SignalSpec) -> fractions.Fraction:
 
 
 def _has_few_gaps(missing: np.ndarray, used: int, rate: float) -> np.ndarray:
-  """Which leads can be repaired.
+  """Tells which leads can be repaired.
 
   Args:
     missing: bool (12, samples).

@@ -1,15 +1,16 @@
 """Fetches open data sets from PhysioNet and checks every file.
 
 PhysioNet publishes the SHA-256 of every file of a project beside the files
-(`SHA256SUMS.txt`). What TFDS downloads and unpacks is compared with that list,
-so an archive that was cut, changed or is of another version never becomes a
-data set.
+(`SHA256SUMS.txt`). What was downloaded is compared with that list, so an
+archive that was cut, changed or is of another version never becomes a data set.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import hashlib
+import os
 import pathlib
 import shutil
 import zipfile
@@ -17,18 +18,15 @@ import zlib
 from collections.abc import Mapping
 
 import requests
-import tensorflow_datasets as tfds
+import tqdm
 
-from cgdmer_jax.errors import UserError
-from data_builders import locks
+from cgdmer_jax.errors import UserError, one_line
+from data_builders import locks, transfer
 
 HOST = "https://physionet.org"
 _SUMS = "SHA256SUMS.txt"
 _PROBE_SECONDS = 10
-
-
-class DownloadFailed(UserError):
-  """Files could not be downloaded, or are not the published ones."""
+_THREADS = 4  # single files are small, and each takes a request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +34,9 @@ class PhysioNet:
   """Open files of a PhysioNet project.
 
   Attributes:
-    project: its short name, for instance `ptb-xl`.
-    version: for instance `1.0.3`.
-    size: for people, for instance `1.7 GB`.
+    project: short name of the project, for instance `ptb-xl`.
+    version: version of the project, for instance `1.0.3`.
+    size: how much there is to download, for people, for instance `1.7 GB`.
     archive: name of its zip archive without suffix and version; None: the
       files are fetched one by one.
     folder: only the files below it are needed; "" for all.
@@ -62,24 +60,21 @@ class PhysioNet:
     return f"{HOST}/static/published-projects/{self.project}/{name}"
 
 
-def fetch(
-  source: PhysioNet, dl_manager: tfds.download.DownloadManager, name: str
-) -> pathlib.Path:
-  """Downloads a project unless it was, and checks it.
+def fetch(source: PhysioNet, parent: pathlib.Path) -> pathlib.Path:
+  """Downloads a project, unless that was done before, and checks it.
 
   Args:
     source: what to download.
-    dl_manager: knows where to keep it.
-    name: of the data set.
+    parent: the folder to keep it in.
 
   Returns:
     Folder of the files; it exists only when all of them were checked.
 
   Raises:
-    DownloadFailed: a file cannot be downloaded or is not the published one.
+    transfer.DownloadFailed: a file cannot be downloaded or is not the published
+      one.
     UserError: the files cannot be kept.
   """
-  parent = pathlib.Path(dl_manager.download_dir) / name  # as TFDS does
   folder = parent / f"{source.project}-{source.version}"
   if folder.exists():
     return folder
@@ -88,60 +83,53 @@ def fetch(
     # Two configs of a data set have the same files.
     lock = folder.with_name(f"{folder.name}.lock")
     waiting = f"another build is downloading {folder}; waiting for it"
-    with locks.hold(lock, waiting):
+    with locks.hold(lock, waiting), requests.Session() as session:
       if not folder.exists():
-        _fetch(source, dl_manager, folder)
+        _fetch(source, session, folder)
   except OSError as e:
     raise UserError(
-      f"cannot keep the files of {source.project} in {folder}: {e}; mend that"
-      " (is the disk full?) and give the same command"
+      f"cannot keep the files of {source.project} in {folder}: {one_line(e)}"
+      " (is the disk full?); once that is fixed, give the same command"
     ) from e
   return folder
 
 
 def _fetch(
-  source: PhysioNet,
-  dl_manager: tfds.download.DownloadManager,
-  folder: pathlib.Path,
+  source: PhysioNet, session: requests.Session, folder: pathlib.Path
 ) -> None:
   _check_network()
-  listing = pathlib.Path(_download(dl_manager, source.files_url + _SUMS))
-  sums = _parse(listing, source)
-  partial = folder.with_name(f"{folder.name}.partial")
-  shutil.rmtree(partial, ignore_errors=True)
+  listing, archive, partial = (
+    folder.with_name(f"{folder.name}.{suffix}")
+    for suffix in ("sums", "zip", "partial")
+  )
   try:
+    transfer.fetch(session, source.files_url + _SUMS, listing)
+    sums = _parse(listing, source)
     if source.archive:
-      archive = _download(dl_manager, source.archive_url)
-      _unpack(pathlib.Path(archive), partial, sums, source)
+      transfer.fetch(session, source.archive_url, archive)
+      try:
+        _unpack(archive, partial, sums, source)
+      except BaseException:  # again from the archive, which is quick
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     else:
-      urls = {name: source.files_url + name for name in sums}
-      _link(_download(dl_manager, urls), partial, sums)
-    partial.rename(folder)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
+      _fetch_files(session, source.files_url, partial, sums)
+  except transfer.NotPublished:  # or the list is another version's
+    listing.unlink()
+    archive.unlink(missing_ok=True)
+    raise
+  os.sync()  # the files, before their folder has its name
+  partial.rename(folder)
+  listing.unlink()
+  archive.unlink(missing_ok=True)
 
 
 def _check_network() -> None:
-  """Fails within seconds where TFDS would try again for minutes."""
+  """Fails within seconds; each file would be tried for a minute."""
   try:
     requests.head(HOST, timeout=_PROBE_SECONDS)  # any answer will do
   except requests.RequestException as e:
-    raise DownloadFailed(f"cannot reach {HOST}: {_first_line(e)}") from e
-
-
-def _download(dl_manager: tfds.download.DownloadManager, url):
-  """Local path of a URL, or of each value of a dict of URLs."""
-  try:
-    return dl_manager.download(url)
-  except Exception as e:  # of requests, TFDS, the file system
-    where = url
-    if not isinstance(url, str):
-      where = f"all of {len(url)} files ({next(iter(url.values()))} ..)"
-    raise DownloadFailed(f"cannot download {where}: {_first_line(e)}") from e
-
-
-def _first_line(e: Exception) -> str:
-  return str(e).splitlines()[0] if str(e) else type(e).__name__
+    raise transfer.DownloadFailed(f"cannot reach {HOST}: {one_line(e)}") from e
 
 
 def _parse(listing: pathlib.Path, source: PhysioNet) -> dict[str, str]:
@@ -154,7 +142,7 @@ def _parse(listing: pathlib.Path, source: PhysioNet) -> dict[str, str]:
     if name.startswith(source.folder) and len(digest) == 64
   }
   if not sums:
-    raise DownloadFailed(f"{source.files_url}{_SUMS} lists no files")
+    raise transfer.NotPublished(f"{source.files_url}{_SUMS} lists no files")
   return sums
 
 
@@ -164,53 +152,57 @@ def _unpack(
   sums: Mapping[str, str],
   source: PhysioNet,
 ) -> None:
-  """Unpacks the files that are needed.
-
-  Not with TFDS, whose extractor needs TensorFlow and holds an archive in
-  memory.
-  """
+  """Unpacks the files that are needed into a new folder."""
   root = f"{source.archive}-{source.version}"
+  shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
   try:
     with zipfile.ZipFile(archive) as z:
-      for name, digest in sums.items():
-        data = z.read(f"{root}/{name}")
-        if not _is_published(data, digest):
-          raise DownloadFailed(
-            f"{name} is not the published file; remove {archive} and"
-            f" {archive.name}.INFO and try again"
+      members = {name: z.getinfo(f"{root}/{name}") for name in sums}
+      size = sum(member.file_size for member in members.values())
+      transfer.check_room(archive.parent, size, f"unpacking {archive}")
+      for name, member in members.items():
+        data = z.read(member)
+        if hashlib.sha256(data).hexdigest() != sums[name]:
+          raise transfer.NotPublished(
+            f"{name} is not the published file; the archive was removed, try"
+            " again"
           )
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
   except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as e:
-    raise DownloadFailed(
-      f"{archive}, downloaded from {source.archive_url}, is not whole"
-      f" ({e.args[0]}); remove it and {archive.name}.INFO and try again"
+    raise transfer.NotPublished(
+      f"{source.archive_url} is not whole ({one_line(e)}); it was removed, try"
+      " again"
     ) from e
 
 
-def _link(
-  paths: Mapping[str, str], folder: pathlib.Path, sums: Mapping[str, str]
+def _fetch_files(
+  session: requests.Session,
+  url: str,
+  folder: pathlib.Path,
+  sums: Mapping[str, str],
 ) -> None:
-  """Gives downloaded files their own names; removes those that are wrong."""
-  wrong = []
-  for name, path in paths.items():
-    path = pathlib.Path(path).resolve()
-    if not _is_published(path.read_bytes(), sums[name]):
-      wrong.append(name)
-      path.unlink()
-      info = path.with_name(f"{path.name}.INFO")  # TFDS would compare with it
-      info.unlink(missing_ok=True)
-      continue
-    link = folder / name
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(path)
+  """Fetches the files that `folder` lacks; those that are wrong are removed."""
+
+  def is_published(name: str) -> bool:
+    try:
+      transfer.fetch(session, url + name, folder / name, sums[name])
+    except transfer.NotPublished:
+      return False
+    return True
+
+  pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
+  try:
+    results = tqdm.tqdm(
+      pool.map(is_published, sums), total=len(sums), unit="file",
+      delay=5, mininterval=10, leave=False,
+    )  # fmt: skip
+    wrong = [n for n, right in zip(sums, results, strict=True) if not right]
+  finally:
+    pool.shutdown(cancel_futures=True)
   if wrong:
-    raise DownloadFailed(
-      f"{len(wrong)} of {len(paths)} files ({wrong[0]} ..) are not the"
-      " published ones; they were removed, try again"
+    raise transfer.NotPublished(
+      f"{len(wrong)} of {len(sums)} files ({wrong[0]} ..) are not the published"
+      " ones; they were removed, try again"
     )
-
-
-def _is_published(data: bytes, digest: str) -> bool:
-  return hashlib.sha256(data).hexdigest() == digest

@@ -1,4 +1,4 @@
-"""Data sets that offer a choice of labels and splits.
+"""Base of data sets that offer a choice of labels and splits.
 
 A config has one of two label modes:
 

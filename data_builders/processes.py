@@ -27,9 +27,9 @@ def run(
   process, however it ends, and at once when it is interrupted.
 
   Args:
-    function: may raise; the exception is raised here.
-    arguments: of the calls.
-    num_workers: processes, at most.
+    function: what to call; an exception that it raises is raised here.
+    arguments: one for each call.
+    num_workers: largest number of processes.
 
   Raises:
     UserError: a process died.
@@ -50,8 +50,8 @@ def run(
     yield from executor.map(function, arguments)
   except concurrent.futures.process.BrokenProcessPool:
     raise UserError(
-      f"one of {num_workers} building processes died, perhaps for lack of"
-      " memory; try fewer with --num_workers"
+      f"one of {num_workers} worker processes died, perhaps because memory ran"
+      " out; try a smaller --num_workers"
     ) from None
   except (KeyboardInterrupt, GeneratorExit):  # in here, or in the caller
     executor.shutdown(wait=False, cancel_futures=True)
@@ -71,7 +71,7 @@ def _start(watched: multiprocessing.connection.Connection) -> None:
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
 
-  def end_with_parent() -> None:  # or it would wait for tasks for ever
+  def end_with_parent() -> None:  # else it would wait for tasks forever
     watched.poll(None)  # until the other end is closed
     os._exit(1)
 

@@ -1,9 +1,9 @@
-"""What all builders share, and what those of recorded data sets share.
+"""Base classes of all builders, and of those of recorded data sets.
 
 A builder lists the records of its corpus as jobs and names the function that
-makes a record of a job; dividing them into shards, writing these in several
-processes, rejecting and going on after a stop is done here, with the same bytes
-for any number of processes.
+makes a record from a job. Dividing jobs into shards, writing these in several
+processes, rejecting records and resuming after a stop are done here, with the
+same bytes for any number of processes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def make_record(
   Args:
     job: the record.
     spec: rate and length of the records.
-    read: reads the files.
+    read: function that reads the files of a record.
 
   Returns:
     The fields of `schema.features`, or why there are none.
@@ -100,7 +100,7 @@ def check_jobs(jobs: Mapping[str, Sequence[RecordJob]]) -> None:
   split_of: dict[str, str] = {}
   for split, members in jobs.items():
     if not members:
-      raise UserError(f"no records for the split {split!r}")
+      raise UserError(f"the split {split!r} has no records")
     for job in members:
       if job.id in ids:
         raise UserError(f"record {job.id!r} is listed twice")
@@ -117,11 +117,11 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
   A subclass defines `_info`, `_split_jobs` and `_make`. The writer of TFDS is
   not used: it keeps up to a gigabyte of records in memory, writes them in one
-  process, and cannot go on after a stop.
+  process, and cannot resume after a stop.
 
   Attributes:
-    rejects: records that could not be used.
-    num_resumed: shards that an earlier, stopped build had finished.
+    rejects: list of the records that could not be used.
+    num_resumed: number of shards that a stopped build had finished.
   """
 
   def __init__(
@@ -131,8 +131,8 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
 
     Args:
       max_rejected: largest share of records that may be rejected, 0..1.
-      num_workers: processes that make records, at most; fewer for a data set
-        that is not worth them.
+      num_workers: largest number of processes that make records; a small data
+        set gets fewer.
       **kwargs: arguments of `tfds.core.DatasetBuilder`.
     """
     super().__init__(**kwargs)
@@ -152,7 +152,7 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     dataclasses may be in it).
 
     Args:
-      dl_manager: downloads files.
+      dl_manager: TFDS's manager of downloads.
       manual_dir: files that the user has downloaded, if any.
     """
 
@@ -173,7 +173,7 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
       split: shards.divide(members, record_bytes, folder, split)
       for split, members in jobs.items()
     }
-    # Nothing is moved before everything is finished: a stopped build goes on.
+    # Nothing is moved before everything is finished: a stopped build resumes.
     results = self._results(
       [shard for members in plan.values() for shard in members],
       download_config,
@@ -228,9 +228,10 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
       if outcome.num_examples
     ]
     if not filled:
+      number = sum(len(shard.jobs) for shard in members)
       raise rejects.TooManyRejected(
-        f"all {sum(len(shard.jobs) for shard in members)} records of the split"
-        f" {split!r} cannot be used ({self.rejects.summary()})"
+        f"none of the {number} records of the split {split!r} can be used"
+        f" ({self.rejects.summary()})"
       )
     template = self._get_filename_template(split)
     for k, (shard, _) in enumerate(filled):
@@ -263,7 +264,7 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
     """Rate and length of the records."""
 
   def _reader(self) -> Reader:
-    """The function that reads a record; WFDB unless a subclass says else."""
+    """The function that reads a record; a subclass may have another format."""
     return wfdb_io.read
 
   @abc.abstractmethod
@@ -276,7 +277,9 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
 
   def _split_jobs(self, dl_manager, manual_dir):
     if manual_dir is None:
-      manual_dir = downloads.fetch(self.DOWNLOAD, dl_manager, self.name)
+      # Where TFDS would keep them; its manager cannot resume a download.
+      parent = pathlib.Path(dl_manager.download_dir) / self.name
+      manual_dir = downloads.fetch(self.DOWNLOAD, parent)
     jobs = self._list_jobs(pathlib.Path(manual_dir))
     self.rejects.start(sum(map(len, jobs.values())))
     check_jobs(jobs)

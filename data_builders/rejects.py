@@ -3,7 +3,7 @@
 A record that cannot be used never enters a data set and never vanishes: it is
 counted under the reason of its exception class and listed by `Rejects`. So is a
 record that could be used but that the data set leaves out by its definition;
-that is no defect, and does not count against the limit.
+this is not a defect and does not count against the limit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import pathlib
 from collections.abc import Iterable
 
+from cgdmer_jax import files
 from cgdmer_jax.errors import UserError
 
 FILE_NAME = "rejected.jsonl"
@@ -33,7 +34,7 @@ class MissingFile(Rejected):
 
 
 class Unreadable(Rejected):
-  """The files are no WFDB record that we can read."""
+  """The files are not a WFDB record that we can read."""
 
   reason = "unreadable"
 
@@ -63,7 +64,7 @@ class AmbiguousLeads(Rejected):
 
 
 class WrongRate(Rejected):
-  """The sampling rate is absent, absurd or not the one of the data set."""
+  """The sampling rate is absent, absurd or not that of the data set."""
 
   reason = "wrong_rate"
 
@@ -109,9 +110,9 @@ class Rejection:
   """A record that cannot be used, or is left out.
 
   Attributes:
-    id: of the record.
+    id: the data set's own id of the record.
     reason: slug of the exception class, or of the rule that leaves it out.
-    detail: for people; cut after `MAX_DETAIL` characters.
+    detail: what exactly is wrong, for people; at most `MAX_DETAIL` characters.
   """
 
   id: str
@@ -153,7 +154,7 @@ class Rejects:
     self._entries: list[Rejection] = []
 
   def start(self, num_left: int) -> None:
-    """Says how many records are still to be looked at; checks the limit."""
+    """Takes down how many records are still to come; checks the limit."""
     self.seen = self.counts.total()
     self.total = self.seen + num_left
     self.check()
@@ -176,8 +177,8 @@ class Rejects:
   def check(self) -> None:
     """Raises `TooManyRejected` as soon as the limit cannot be kept any more.
 
-    To be called after every shard: a corpus of a million records in a wrong
-    folder should fail after seconds.
+    Call it after every shard: a corpus of a million records in a wrong folder
+    should fail after seconds.
     """
     rejected = self.counts.total()
     if rejected <= self._max_fraction * self.total:
@@ -189,20 +190,20 @@ class Rejects:
     )
 
   def summary(self) -> str:
-    """For instance `truncated 3, no_signal 1`; `none` without rejections."""
+    """Counts by reason: `truncated 3, no_signal 1`, or `none`."""
     return _summary(self.counts)
 
   def left_out_summary(self) -> str:
-    """For instance `short_report 7`; `none` if none was left out."""
+    """Counts by reason of the records left out: `short_report 7`, or `none`."""
     return _summary(self.left_out)
 
   def write(self, path: pathlib.Path) -> None:
-    """Writes one JSON object a line: id, reason, detail."""
+    """Writes a line for each record, a JSON object of id, reason and detail."""
     lines = [
       json.dumps(vars(e), ensure_ascii=False) + "\n" for e in self._entries
     ]
-    # A path in a detail may have bytes that are no text: escaped, as JSON does.
-    path.write_text("".join(lines), "utf-8", errors="backslashreplace")
+    # A path in a detail may hold bytes that are not text; they are escaped.
+    files.write(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def _summary(counts: collections.Counter[str]) -> str:

@@ -1,4 +1,4 @@
-"""SCP-ECG statements and the label sets that are made of them.
+"""SCP-ECG statements and the label sets made of them.
 
 The 71 statements of PTB-XL (Wagner et al., Scientific Data 2020) with their
 diagnostic class and subclass and whether they describe form or rhythm. Every
@@ -183,7 +183,7 @@ def labels(codes: Iterable[str]) -> dict[str, np.ndarray]:
     Label set name -> uint8 (number of labels,), order of `LABEL_SETS`.
 
   Raises:
-    ValueError: a code is no SCP statement of PTB-XL.
+    ValueError: a code is not an SCP statement of PTB-XL.
   """
   names: dict[str, set[str]] = {k: set() for k in LABEL_SETS}
   for code in codes:

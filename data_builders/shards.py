@@ -3,8 +3,8 @@
 A job describes one record. Which jobs make up which shard is settled before
 anything is read, so shards can be written by any number of processes or
 machines, in any order, with the same bytes. A finished shard has a note beside
-it: what is in it, and a fingerprint of all that its bytes depend on. A build
-that was stopped goes on with the shards that have none.
+it: what is in it, and a fingerprint of all that its bytes depend on. After a
+stop, the next build writes only the shards that have none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import json
 import math
 import os
 import pathlib
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 
-from cgdmer_jax.errors import UserError
+from cgdmer_jax import files
+from cgdmer_jax.errors import UserError, one_line
 from data_builders import rejects
 
 _FORMAT = "1"  # raise it when the same jobs give other bytes than before
@@ -38,8 +38,8 @@ SHARD_BYTES = 64 << 20  # of signals; what a killed process loses at most
 # 500 Hz less than half of their int16 samples.
 _ARRAY_RECORD = "group_size:1,zstd:1"
 
-# A user may mend the files of such records before going on.
-_MENDABLE = {
+# A user may fix the files of such records before going on.
+_FIXABLE = {
   cls.reason
   for cls in (
     rejects.MissingFile,
@@ -70,7 +70,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What became of the jobs of a shard.
+  """What has become of the jobs of a shard.
 
   Attributes:
     num_examples: records written.
@@ -91,7 +91,7 @@ def divide(
   """Divides a split into shards of nearly equal numbers of jobs.
 
   Args:
-    jobs: of the split, in the order of its records.
+    jobs: jobs of one split, in the order of its records.
     record_bytes: size of the signal of a record.
     folder: where the shards will be.
     split: name of the split.
@@ -112,7 +112,7 @@ class Writer:
 
   Attributes:
     make: job -> the fields of its record, or why there is none.
-    features: of the records.
+    features: names and types of the fields of a record.
   """
 
   make: Callable[[Any], Mapping[str, Any] | rejects.Rejection]
@@ -127,30 +127,20 @@ class Writer:
     fingerprint = self._fingerprint(shard.jobs)
     if _is_finished(shard, fingerprint):
       return dataclasses.replace(read_outcome(shard), resumed=True)
-    with _explained():
-      shard.path.parent.mkdir(parents=True, exist_ok=True)
-    # Unique among machines, too: Beam may give a shard to two of them.
-    unique = uuid.uuid4().hex
-    partial = shard.path.with_name(f"{shard.path.name}.{unique}.partial")
-    try:
+    with contextlib.ExitStack() as stack:
+      with _explained():
+        partial = stack.enter_context(files.replacing(shard.path))
       outcome = self._write(partial, shard.jobs)
       with _explained():
         size = partial.stat().st_size
-        _to_disk(partial)
-        partial.rename(shard.path)
-        note = dataclasses.asdict(outcome) | {
-          "fingerprint": fingerprint,
-          "size": size,
-        }
-        partial.write_text(json.dumps(note), encoding="utf-8")
-        _to_disk(partial)
-        partial.rename(shard.note)
-    finally:
-      partial.unlink(missing_ok=True)
+        stack.close()  # the shard gets its name, before its note exists
+        note = dataclasses.asdict(outcome)
+        note |= {"fingerprint": fingerprint, "size": size}
+        files.write(shard.note, json.dumps(note))
     return outcome
 
   def _fingerprint(self, jobs: Sequence[Any]) -> str:
-    """Changes with whatever the bytes of a shard depend on."""
+    """Hash of everything that the bytes of a shard depend on."""
     content = {
       "format": [_FORMAT, _ARRAY_RECORD],
       "features": self.features.to_json(),
@@ -185,15 +175,9 @@ class Writer:
     return Outcome(num_examples, num_bytes, tuple(rejected))
 
 
-def _to_disk(path: pathlib.Path) -> None:
-  """Returns when the file would survive the machine."""
-  with path.open("rb") as file:
-    os.fsync(file.fileno())
-
-
 @contextlib.contextmanager
 def _array_record(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
-  """Opens a file; gives the function that appends a record to it."""
+  """Opens a file; yields the function that appends a record to it."""
   with _explained():
     writer = array_record_module.ArrayRecordWriter(str(path), _ARRAY_RECORD)
 
@@ -213,18 +197,18 @@ def _array_record(path: pathlib.Path) -> Iterator[Callable[[bytes], None]]:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-  """Says what to do when a file cannot be written."""
+  """Turns errors of writing into one that says what to do."""
   try:
     yield
   except (OSError, RuntimeError) as e:  # the latter of ArrayRecord
     raise UserError(
-      f"cannot write the data set: {e}; mend that (is the disk full?) and give"
-      " the same command, which goes on from the finished shards"
+      f"cannot write the data set: {one_line(e)} (is the disk full?); once that"
+      " is fixed, the same command continues from the finished shards"
     ) from e
 
 
 def _plain(value: Any) -> Any:
-  """A value of a job, or a function with its settings, in terms of JSON."""
+  """Turns a value of a job, or a function with its settings, into JSON."""
   if isinstance(value, functools.partial):
     return [value.func, value.args, value.keywords]
   if callable(value) and hasattr(value, "__qualname__"):
@@ -237,7 +221,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_outcome(shard: Shard) -> Outcome:
-  """The outcome of a shard that was written."""
+  """Reads the outcome of a finished shard from its note."""
   note = json.loads(shard.note.read_text(encoding="utf-8"))
   return Outcome(
     note["num_examples"],
@@ -247,7 +231,7 @@ def read_outcome(shard: Shard) -> Outcome:
 
 
 def _is_finished(shard: Shard, fingerprint: str) -> bool:
-  """Whether an earlier build wrote these jobs, and would write the same now."""
+  """Tells whether an earlier build has written these jobs just like that."""
   try:
     note = json.loads(shard.note.read_text(encoding="utf-8"))
     expected = note["fingerprint"], note["size"]
@@ -255,4 +239,4 @@ def _is_finished(shard: Shard, fingerprint: str) -> bool:
     size = shard.path.stat().st_size
   except (OSError, ValueError, KeyError, TypeError):
     return False
-  return expected == (fingerprint, size) and not reasons & _MENDABLE
+  return expected == (fingerprint, size) and not reasons & _FIXABLE

@@ -1,9 +1,9 @@
-"""Splits of data sets: computed here where there are none, or published.
+"""Splits of data sets: published ones, or computed where there are none.
 
 `stratified` is iterative stratification (Sechidis, Tsoumakas and Vlahavas,
-ECML PKDD 2011), of patients instead of records and without chance: the order of
-a hash takes the place of random numbers, so that a split is a function of the
-records alone, whatever the order of their files.
+ECML PKDD 2011), of patients instead of records. The order of a hash takes the
+place of random numbers, so that a split is a function of the records alone,
+whatever the order of their files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def stratified(
   fractions: Mapping[str, float] = FRACTIONS,
   seed: int = 0,
 ) -> dict[str, str]:
-  """Splits records so that every label is shared out like the records.
+  """Splits records so that each label is spread over splits like the records.
 
   The rarest label is dealt first, each of its groups to the split that lacks
   most of that label. A label that a split then misses is moved there, one group
@@ -41,7 +41,7 @@ def stratified(
     groups: the patient of each record, empty if unknown. Records of a patient
       stay together.
     fractions: split -> its share; they sum to 1.
-    seed: another one gives another split.
+    seed: any number; another one gives another split.
 
   Returns:
     Id -> split.
@@ -140,9 +140,9 @@ def merl_files(
   """The split files that MERL published.
 
   Args:
-    corpus: MERL's name of it.
+    corpus: MERL's name for the corpus.
     id_column: see `Published`.
-    label_set: MERL's name of it, where a corpus has several.
+    label_set: MERL's name for the label set, where a corpus has several.
   """
   stem = f"{label_set}/{corpus}_{label_set}" if label_set else corpus
   names = {"train": "train", "validation": "val", "test": "test"}

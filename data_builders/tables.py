@@ -9,7 +9,7 @@ import operator
 import pathlib
 from collections.abc import Collection, Iterator, Sequence
 
-from cgdmer_jax.errors import UserError
+from cgdmer_jax.errors import UserError, one_line
 
 
 def read(
@@ -23,7 +23,7 @@ def read(
     source: what the file should be a part of, for error messages.
 
   Raises:
-    UserError: there is no such file, or it is no table with these columns.
+    UserError: there is no such file, or it is not a table with these columns.
   """
   with _open(path, columns, source) as (names, rows):
     return [dict(zip(names, row, strict=True)) for row in rows]
@@ -43,7 +43,7 @@ def stream(
     The values of `columns` in one row.
 
   Raises:
-    UserError: there is no such file, or it is no table with these columns.
+    UserError: there is no such file, or it is not a table with these columns.
   """
   with _open(path, columns, source) as (names, rows):
     yield from map(operator.itemgetter(*map(names.index, columns)), rows)
@@ -53,7 +53,7 @@ def stream(
 def _open(
   path: pathlib.Path, columns: Collection[str], source: str
 ) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
-  """Names of all columns, and the rows; errors become `UserError`."""
+  """Yields the names of the columns, and the rows; raises `UserError`."""
   try:
     with path.open(encoding="utf-8-sig", newline="") as f:
       lines = itertools.dropwhile(lambda line: not line.strip(), f)
@@ -69,13 +69,13 @@ def _open(
       f"no {path.name} in {path.parent}; expected {source}"
     ) from None
   except (OSError, UnicodeDecodeError, csv.Error) as e:
-    raise UserError(f"{path} is no table of {source}: {e}") from e
+    raise UserError(f"{path} is not a table of {source}: {one_line(e)}") from e
 
 
 def _check(
   rows: Iterator[list[str]], width: int, path: pathlib.Path, source: str
 ) -> Iterator[list[str]]:
-  """Fails at a part of a row, a stray comma or quote: nothing is certain."""
+  """Fails at a row of another width: after a stray comma nothing is certain."""
   for number, row in enumerate(rows, 1):
     if len(row) != width:
       raise UserError(

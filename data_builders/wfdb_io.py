@@ -4,7 +4,7 @@ Headers are parsed here. The `wfdb` package drops characters that are not ASCII,
 so that microvolts with a Greek letter become volts; it refuses record names
 with a suffix (`E00015.mat`, in a part of the Georgia records of PhysioNet/CinC
 2021); it assumes 200 units/mV where there is no gain; and it needs several
-milliseconds a header. It does read the samples of every format but 16, the
+milliseconds per header. It does read the samples of every format but 16, the
 format of all large 12-lead corpora, which one NumPy call reads.
 
 Format: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm.
@@ -123,7 +123,7 @@ def parse_header(text: str) -> Header:
     text: the content of a `.hea` file.
 
   Raises:
-    rejects.Unreadable: the text is no such header.
+    rejects.Unreadable: the text is not such a header.
     rejects.WrongRate: it has no sampling rate, or one for each signal.
   """
   lines = [
@@ -156,7 +156,7 @@ def parse_header(text: str) -> Header:
 
 def _int(text: str) -> int:
   if not _INT.fullmatch(text):
-    raise ValueError(f"{text!r} is no integer")
+    raise ValueError(f"{text!r} is not an integer")
   return int(text)
 
 
@@ -205,7 +205,7 @@ def _lead_rows(signals: tuple[Signal, ...]) -> dict[int, int]:
 
 
 def _scale(signal: Signal) -> float:
-  """Microvolt a digital unit."""
+  """Microvolts per digital unit."""
   factor = _MICROVOLTS.get(signal.unit.lower())
   if factor is None:
     raise rejects.UnknownUnit(f"unit {signal.unit!r} of lead {signal.name}")

@@ -13,20 +13,7 @@
 # stops all of them at the same step, which is saved; the same command resumes,
 # with any number of processes. One that fails ends the others.
 set -euo pipefail
-
-fail() {
-  echo "error: $1" >&2
-  exit 2
-}
-
-show() { # prints a command so that it can be pasted
-  local word line=
-  for word; do
-    [[ $word =~ ^[a-zA-Z0-9_@%+=:,./-]+$ ]] || word=${word@Q}
-    line+="$word "
-  done
-  echo "${line% }"
-}
+source "$(dirname "$0")/lib.sh"
 
 dry_run=
 count=2
@@ -52,7 +39,7 @@ if [[ -z $port && -z $dry_run ]]; then
 fi
 
 # XLA:CPU has as many threads as NPROC says, else as there are cores. With fewer
-# than the collectives of fake devices block, they wait for ever; without fake
+# than the collectives of fake devices block, they wait forever; without fake
 # devices more threads than cores only take time.
 if [[ ${XLA_FLAGS:-} == *host_platform_device_count* ]]; then
   export NPROC=${NPROC:-16}

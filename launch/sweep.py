@@ -6,10 +6,11 @@
 
 A configuration file has functions `sweep_NAME()`, which yield `(point, option,
 overrides)`: a name, what to add behind the colon of --config, and values of
-fields. A point runs in `WORKDIR/point`; one that is complete is left out, one
-that was begun resumes.
+fields. A point runs in `WORKDIR/point`; a complete one is left out, one that
+was begun resumes.
 
-local: one after the other, here; goes on when one fails, and ends with a list.
+local: one after the other, here; if one fails the others still run, and a list
+of those that failed comes at the end.
 slurm: one job array of launch/slurm.sbatch. jobset: one JobSet for each point,
 from launch/jobset.yaml and the variables that it names.
 """
@@ -28,7 +29,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import app, flags
 
-from cgdmer_jax import command
+from cgdmer_jax import command, files
 from cgdmer_jax.config import presets
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -47,9 +48,9 @@ class Point:
   """One run of a sweep.
 
   Attributes:
-    name: of its folder.
-    workdir: its folder.
-    arguments: of `cgdmer_jax.main`.
+    name: name of the point and of its folder.
+    workdir: folder of the point.
+    arguments: command line of `cgdmer_jax.main`.
   """
 
   def __init__(self, name: str, arguments: Sequence[str]):
@@ -65,7 +66,7 @@ class Point:
 
 
 def points(config: str, sweep: str, rest: Sequence[str]) -> Iterator[Point]:
-  """The points of `sweep` of the file `config`, with `rest` for all."""
+  """Yields the points of a sweep; `rest` are more arguments for all of them."""
   path, _, option = config.partition(":")
   if not pathlib.Path(path).is_file():
     command.stop(f"no file {path}; run this from the folder that has configs/")
@@ -87,7 +88,7 @@ def points(config: str, sweep: str, rest: Sequence[str]) -> Iterator[Point]:
 
 
 def run_locally(todo: Sequence[Point]) -> int:
-  """One point after the other; returns the number of those that failed."""
+  """Runs one point after the other; returns how many failed."""
   failed = []
   for point in todo:
     line = [sys.executable, "-m", "cgdmer_jax.main", *point.arguments]
@@ -102,19 +103,19 @@ def run_locally(todo: Sequence[Point]) -> int:
     if code:
       failed.append(f"{point.name} (status {code})")
     elif not point.complete:
-      command.stop(f"{point.name} was stopped; the same command goes on", 143)
+      command.stop(f"{point.name} was stopped; the same command continues", 143)
   if not _DRY_RUN.value:
-    print(f"{len(todo) - len(failed)} of {len(todo)} points ended well")
+    print(f"{len(todo) - len(failed)} of {len(todo)} points succeeded")
   if failed:
     print(f"failed: {', '.join(failed)}", file=sys.stderr)
   return len(failed)
 
 
 def submit_array(todo: Sequence[Point], every: Sequence[Point]) -> int:
-  """One Slurm array; its tasks read their arguments from a file.
+  """Submits one Slurm array, whose tasks read their arguments from a file.
 
-  It has all points, in their order: a task that is queued again after another
-  call finds its own.
+  The file has all points, in their order, so that a task that is queued again
+  after another call still finds its own.
   """
   path = pathlib.Path(_WORKDIR.value) / f"{_SWEEP.value}.points"
   lines = [shlex.join(point.arguments) for point in every]
@@ -127,13 +128,12 @@ def submit_array(todo: Sequence[Point], every: Sequence[Point]) -> int:
     print(f"# {path}:", *lines, sep="\n")
     print(shlex.join(line))
     return 0
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text("\n".join(lines) + "\n")
+  files.write(path, "\n".join(lines) + "\n")  # tasks may be reading it
   return subprocess.run(line, check=False).returncode
 
 
 def apply_jobsets(todo: Sequence[Point]) -> int:
-  """One JobSet for each point."""
+  """Applies a JobSet for each point; returns how many failed."""
   template = string.Template((_FOLDER / "jobset.yaml").read_text())
   failed = 0
   for point in todo:

@@ -11,38 +11,19 @@
 #            ACCELERATOR_TYPE, RUNTIME_VERSION
 #                                           for create: v5litepod-16,
 #                                           v2-alpha-tpuv5-lite
-#            SPOT=1                         for create: may be taken away
+#            SPOT=1                         for create: may be preempted
 #
 #            BUCKET                         for setup: mounted at /mnt/bucket
 #                                           on every worker, by its gcsfuse
 #
-# setup copies the last commit to every worker and installs it; again after
-# every change. run starts the same command on all workers, behind the terminal,
-# and gives it again when a process fails: it resumes. --workdir, and --data_dir,
-# must be on storage that every worker has mounted, such as /mnt/bucket. stop
-# saves before it ends. After a preemption: delete, create, setup, run.
+# setup copies the last commit to every worker and installs it; repeat it after
+# every change. run starts the same command on all workers, in the background,
+# and starts it again when a process fails; it then resumes. --workdir and
+# --data_dir must be on storage that every worker has mounted, such as
+# /mnt/bucket. stop saves before it ends. After a preemption: delete, create,
+# setup, run.
 set -euo pipefail
-
-fail() {
-  echo "error: $1" >&2
-  exit 2
-}
-
-need() {
-  local name
-  for name; do
-    [[ -n ${!name:-} ]] || fail "set $name; see the head of launch/tpu_vm.sh"
-  done
-}
-
-show() { # prints a command so that it can be pasted
-  local word line=
-  for word; do
-    [[ $word =~ ^[a-zA-Z0-9_@%+=:,./-]+$ ]] || word=${word@Q}
-    line+="$word "
-  done
-  echo "${line% }"
-}
+source "$(dirname "$0")/lib.sh"
 
 dry_run=
 if [[ ${1:-} == --dry-run ]]; then
@@ -51,14 +32,6 @@ if [[ ${1:-} == --dry-run ]]; then
 fi
 action=${1:-}
 shift || true
-
-call() {
-  if [[ -n $dry_run ]]; then
-    show "$@"
-  else
-    "$@"
-  fi
-}
 
 tpu() { # tpu VERB ARGUMENTS...: one call of gcloud for this slice
   need TPU_NAME ZONE
@@ -98,7 +71,7 @@ gcsfuse --implicit-dirs --rename-dir-limit=100000 $BUCKET /mnt/bucket)"
       *" --workdir=/"*) ;;
       *) fail "give --workdir=/mnt/bucket/..., which all workers share" ;;
     esac
-    # 0: complete. 143: stopped. 2: a mistake that no second try mends.
+    # 0: complete. 143: stopped. 2: a mistake; trying again does not help.
     again="while true; do .venv/bin/python -m cgdmer_jax.main --multihost \
 --stopped_status=143 ${*@Q}; case \$? in 0 | 2 | 143) break ;; esac; \
 sleep 10; done"

@@ -10,34 +10,14 @@
 #                                     from launch/Dockerfile with EXTRA=tpu
 #            SLICES                   for run; default 1
 #            MAX_RESTARTS             for run; default 100
-#            STORAGE                  for run: name that a bucket or a Filestore
-#                                     has been attached by (xpk storage attach)
+#            STORAGE                  for run: name under which a bucket or a
+#                                     Filestore is attached (xpk storage attach)
 #
-# GKE starts all pods anew when one is lost or ends with a status above 0, but
-# for 2, a user's mistake; they resume. --workdir and
-# --data_dir must be below the place where STORAGE is mounted in all pods.
+# When a pod is lost, or ends with a status other than 0 and 2 (a user's
+# mistake), GKE starts all pods again, and they resume. --workdir and --data_dir
+# must be below the place where STORAGE is mounted in all pods.
 set -euo pipefail
-
-fail() {
-  echo "error: $1" >&2
-  exit 2
-}
-
-need() {
-  local name
-  for name; do
-    [[ -n ${!name:-} ]] || fail "set $name; see the head of launch/xpk.sh"
-  done
-}
-
-show() { # prints a command so that it can be pasted
-  local word line=
-  for word; do
-    [[ $word =~ ^[a-zA-Z0-9_@%+=:,./-]+$ ]] || word=${word@Q}
-    line+="$word "
-  done
-  echo "${line% }"
-}
+source "$(dirname "$0")/lib.sh"
 
 dry_run=
 if [[ ${1:-} == --dry-run ]]; then
@@ -49,13 +29,8 @@ shift || true
 
 xpk_workload() { # xpk_workload VERB ARGUMENTS...
   need CLUSTER ZONE PROJECT
-  local line=(xpk workload "$@"
-    "--cluster=$CLUSTER" "--zone=$ZONE" "--project=$PROJECT")
-  if [[ -n $dry_run ]]; then
-    show "${line[@]}"
-  else
-    "${line[@]}"
-  fi
+  call xpk workload "$@" \
+    "--cluster=$CLUSTER" "--zone=$ZONE" "--project=$PROJECT"
 }
 
 case $action in
@@ -74,13 +49,8 @@ case $action in
   list) xpk_workload list ;;
   logs)
     need WORKLOAD
-    line=(kubectl logs "--selector=jobset.sigs.k8s.io/jobset-name=$WORKLOAD"
-      --follow --tail=50 --prefix)
-    if [[ -n $dry_run ]]; then
-      show "${line[@]}"
-    else
-      "${line[@]}"
-    fi
+    call kubectl logs "--selector=jobset.sigs.k8s.io/jobset-name=$WORKLOAD" \
+      --follow --tail=50 --prefix
     ;;
   delete)
     need WORKLOAD

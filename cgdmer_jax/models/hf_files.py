@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from cgdmer_jax.errors import UserError
+from cgdmer_jax.errors import UserError, one_line
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -120,7 +120,7 @@ def _read_safetensors(path):
       return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
   except (safetensors.SafetensorError, OSError, TypeError, ValueError) as e:
     raise UserError(
-      f"cannot read {path} ({_one_line(e)}); if it was cut off, or is the"
+      f"cannot read {path} ({one_line(e)}); if it was cut off, or is the"
       " pointer file of git-lfs, download it again"
     ) from e
 
@@ -146,7 +146,7 @@ def _read_pickle(path):
     pickle.UnpicklingError,
   ) as e:
     raise UserError(
-      f"cannot read {path} ({_one_line(e)}); download it again"
+      f"cannot read {path} ({one_line(e)}); download it again"
     ) from e
 
 
@@ -156,14 +156,10 @@ def _read_json(path, advice) -> dict[str, Any]:
   except FileNotFoundError as e:
     raise UserError(f"no {path.name} in {path.parent}; {advice}") from e
   except (OSError, ValueError) as e:
-    raise UserError(f"cannot read {path} ({_one_line(e)}); {advice}") from e
+    raise UserError(f"cannot read {path} ({one_line(e)}); {advice}") from e
   if not isinstance(value, dict):
     raise UserError(f"{path} holds no JSON object; {advice}")
   return value
-
-
-def _one_line(error: Exception) -> str:
-  return " ".join(str(error).split())[:200]
 
 
 def _cached(hub_id: str) -> pathlib.Path | None:
@@ -185,16 +181,19 @@ def _cached(hub_id: str) -> pathlib.Path | None:
 def _download(hub_id: str) -> pathlib.Path:
   import huggingface_hub
 
-  def fetch(name, revision=None):
+  def fetch(names, revision=None):
     return pathlib.Path(
-      huggingface_hub.hf_hub_download(
-        hub_id, name, revision=revision, etag_timeout=_PROBE_SECONDS
+      huggingface_hub.snapshot_download(
+        hub_id,
+        revision=revision,
+        allow_patterns=sorted(names),
+        etag_timeout=_PROBE_SECONDS,
       )
     )
 
   try:
-    # This request has a time limit and no retries; a download alone may wait
-    # for minutes before it finds that nobody answers.
+    # This request has a time limit and no retries; a snapshot alone may wait
+    # for ever for a server that does not answer.
     info = huggingface_hub.HfApi().model_info(hub_id, timeout=_PROBE_SECONDS)
     names = {file.rfilename for file in info.siblings}
     weights = _weights(names)
@@ -202,14 +201,9 @@ def _download(hub_id: str) -> pathlib.Path:
       raise UserError(
         f"{hub_id} on the Hugging Face hub has no {CONFIG} or no {WEIGHTS}"
       )
-    # The first file settles the revision, by which the cache calls the
-    # directory; the others are of the same one even if a newer one appears.
-    directory = fetch(CONFIG).parent
-    for name in [*weights, *sorted(names & set(_TOKENIZER))]:
-      fetch(name, directory.name)
-    if weights == [_INDEX]:
-      for name in sorted(set(_parts(directory).values())):
-        fetch(name, directory.name)
+    directory = fetch({CONFIG, *weights, *_TOKENIZER})
+    if weights == [_INDEX]:  # its parts, of the same revision
+      fetch(set(_parts(directory).values()), directory.name)
   except UserError:
     raise
   # The client also lets errors of its HTTP library through, and that library
@@ -217,8 +211,8 @@ def _download(hub_id: str) -> pathlib.Path:
   except Exception as e:
     raise UserError(
       f"{hub_id} is no local directory, and the Hugging Face hub does not give"
-      f" it ({type(e).__name__}: {_one_line(e)}); download it elsewhere and"
-      f" give a local directory with {_NEEDED}"
+      f" it ({type(e).__name__}: {one_line(e)}); download it elsewhere"
+      f" and give a local directory with {_NEEDED}"
     ) from e
   return directory
 

@@ -47,10 +47,10 @@ class Label:
   """A diagnosis and how each distribution writes it.
 
   Attributes:
-    name: as in the published split files.
-    number: in `REFERENCE.csv`.
-    snomed: in the headers of PhysioNet.
-    acronym: in the headers of PhysioNet's first version (February 2020).
+    name: label name, as in the published split files.
+    number: number in `REFERENCE.csv`.
+    snomed: SNOMED code in the headers of PhysioNet.
+    acronym: what PhysioNet's first version has (February 2020).
   """
 
   name: str
@@ -89,7 +89,7 @@ class Builder(cinc.CincBuilder):
   )
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     f"Download {_SOURCE}. manual_dir is the folder with the records, or one"
-    f" above it; {_REFERENCE} must be right in it."
+    f" above it; {_REFERENCE} must be directly in it."
   )
   SOURCE = _SOURCE
   RECORD = re.compile(r"A\d{4}", re.ASCII)  # Q0001.. are CPSC-Extra
@@ -143,10 +143,10 @@ class Builder(cinc.CincBuilder):
 
 
 def labels(codes: Iterable[str]) -> np.ndarray:
-  """Labels of a record.
+  """Turns the diagnoses of a record into labels.
 
   Args:
-    codes: its diagnoses as any distribution writes them.
+    codes: the diagnoses, as any distribution writes them.
 
   Returns:
     uint8 (9,), order of `LABELS`.
@@ -162,7 +162,7 @@ def labels(codes: Iterable[str]) -> np.ndarray:
 
 
 def read_reference(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
-  """Diagnoses in the table of the original distribution.
+  """Reads the diagnoses in the table of the original distribution.
 
   Args:
     path: `REFERENCE.csv`.

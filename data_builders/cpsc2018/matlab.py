@@ -34,7 +34,7 @@ def read_field(content: bytes, variable: str, field: str) -> np.ndarray:
   Args:
     content: the file.
     variable: name of a struct.
-    field: name of a field of it.
+    field: name of a field of that struct.
 
   Returns:
     float64, two-dimensional.
@@ -43,7 +43,7 @@ def read_field(content: bytes, variable: str, field: str) -> np.ndarray:
     ValueError: the file is damaged or has no such field.
   """
   if content[_HEADER_BYTES - 4 : _HEADER_BYTES] != _LITTLE_ENDIAN_LEVEL_5:
-    raise ValueError("no little-endian MATLAB file of level 5")
+    raise ValueError("not a little-endian MATLAB file of level 5")
   for kind, data in _elements(content[_HEADER_BYTES:]):
     if kind == _COMPRESSED:
       [(kind, data)] = _elements(_decompress(data))
@@ -88,7 +88,7 @@ def _decompress(content: bytes) -> bytes:
 def _field(flags: bytes, parts: list[tuple[int, bytes]], field: str) -> bytes:
   """The matrix that is a field of a struct."""
   if flags[:1] != bytes([_STRUCT_CLASS]):
-    raise ValueError("the variable is no struct")
+    raise ValueError("the variable is not a struct")
   (_, width), (_, names), *values = parts
   size = int.from_bytes(width, "little")
   if not 0 < size <= len(names) or len(names) // size != len(values):

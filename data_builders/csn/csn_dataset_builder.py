@@ -117,20 +117,20 @@ class Builder(cinc.CincBuilder):
 
 
 def labels(codes: Iterable[str]) -> np.ndarray:
-  """Labels of a record.
+  """Turns the diagnoses of a record into labels.
 
   Codes are compared whole. Those of no label, sinus bradycardia for instance,
   do not count; a record that has no other keeps an all-zero vector and does
   not belong to the label set.
 
   Args:
-    codes: its SNOMED codes.
+    codes: the SNOMED codes of the record.
 
   Returns:
     uint8 (38,), order of `CODES`.
 
   Raises:
-    rejects.BadMetadata: one is no code.
+    rejects.BadMetadata: one of them is not a code.
   """
   codes = tuple(codes)
   if not all(code.isdecimal() for code in codes):

@@ -67,7 +67,7 @@ def _configs() -> list[MimicIvEcgConfig]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-  """What the machine said; one object for all records of which it said it."""
+  """A report of the machine; all records with the same one share the object."""
 
   text: str
   num_words: int
@@ -152,7 +152,7 @@ class Builder(records.RecordBuilder):
 
 
 def split_of(subject_id: str) -> str:
-  """Split of a patient, a function of the id alone.
+  """The split of a patient, a function of the id alone.
 
   The first 8 bytes of the id's SHA-256, as a big-endian fraction of 1: below
   0.02 validation, below 0.04 test, else train. So the split of a patient stays
@@ -168,7 +168,9 @@ def split_of(subject_id: str) -> str:
 
 
 def make_reports(keep_case: bool) -> Callable[[tuple[str, ...]], Report]:
-  """A function from statements to their report, the same object for the same.
+  """Makes a function that turns statements into their report.
+
+  The same statements give the same object.
 
   800,035 records share some 180,000 reports, and these far fewer labels.
   """
@@ -191,7 +193,7 @@ def read_measurements(
 
   Args:
     path: `machine_measurements.csv`.
-    make: see `make_reports`.
+    make: turns statements into their report, see `make_reports`.
 
   Returns:
     Study id -> its measurement.

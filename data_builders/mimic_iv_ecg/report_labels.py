@@ -122,13 +122,13 @@ _NEGATED = re.compile(r"\b(?:no|not|without)\b.*?(?:due to|because of|$)")
 
 @functools.lru_cache(maxsize=1 << 16)
 def find(sentence: str) -> frozenset[str]:
-  """Labels of one sentence.
+  """Finds the labels of one sentence.
 
   Args:
     sentence: a cleaned statement, in any case.
 
   Returns:
-    Names of `NAMES`.
+    Some of `NAMES`.
   """
   text = sentence.lower()
   if _VARIANT.search(text):
@@ -146,10 +146,10 @@ def find(sentence: str) -> frozenset[str]:
 
 
 def labels(sentences: Iterable[str]) -> np.ndarray:
-  """Labels of a report.
+  """Finds the labels of a report.
 
   Args:
-    sentences: its sentences, see `reports.sentences`.
+    sentences: the sentences of the report, see `reports.sentences`.
 
   Returns:
     uint8 (labels,), order of `NAMES`.

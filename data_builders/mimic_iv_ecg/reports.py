@@ -18,9 +18,9 @@ Each statement, in this order:
 
 Statements become sentences, each with one full stop. A statement that can only
 continue the one before it ("or ...", "with ...", "suggests ...", "may be ...",
-"consistent with ...") joins its sentence. All is lower case unless asked
-otherwise. Nothing else is dropped, remarks on the quality of the recording
-neither. A report without statements is empty.
+"consistent with ...") joins its sentence. Everything is lower case
+unless asked otherwise. Nothing else is dropped, not even remarks on the quality
+of the recording. A report without statements is empty.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def sentences(statements: Iterable[str]) -> tuple[str, ...]:
 
 
 def clean_report(statements: Iterable[str], keep_case: bool = False) -> str:
-  """The report of a record.
+  """Makes the report of a record from its statements.
 
   Args:
     statements: as in the table, in their order; empty ones do not count.
@@ -102,5 +102,5 @@ def clean_report(statements: Iterable[str], keep_case: bool = False) -> str:
 
 
 def num_words(report: str) -> int:
-  """Number of words; a hyphen between spaces is none."""
+  """Counts the words; a hyphen between spaces is not one."""
   return sum(any(map(str.isalnum, word)) for word in report.split())

@@ -227,13 +227,13 @@ def clean_report(text: str) -> str:
 
 
 def parse_codes(text: str) -> tuple[str, ...]:
-  """SCP codes of a row, whatever their likelihood.
+  """Reads the SCP codes of a row, whatever their likelihood.
 
   Args:
     text: the column `scp_codes`, for instance "{'NORM': 100.0, 'SR': 0.0}".
 
   Raises:
-    rejects.BadMetadata: this is no dictionary of strings.
+    rejects.BadMetadata: this is not a dictionary of strings.
   """
   if not _CODES.fullmatch(text):
     raise rejects.BadMetadata(f"scp_codes {text!r}")

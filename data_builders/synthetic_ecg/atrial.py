@@ -14,7 +14,9 @@ PLACE = np.array(
 )  # centimetres from the middle of the heart
 
 
-def fibrillation(rng, events: Events, t: np.ndarray) -> np.ndarray:
+def fibrillation(
+  rng: np.random.Generator, events: Events, t: np.ndarray
+) -> np.ndarray:
   """f-waves of 5 to 8.5 Hz: unsteady in rate, size and direction.
 
   Fine (20 microvolt) to coarse (200 microvolt in V1), as in Bollmann et al.,
@@ -44,7 +46,9 @@ def fibrillation(rng, events: Events, t: np.ndarray) -> np.ndarray:
   return size * out
 
 
-def flutter(rng, events: Events, t: np.ndarray) -> np.ndarray:
+def flutter(
+  rng: np.random.Generator, events: Events, t: np.ndarray
+) -> np.ndarray:
   """Flutter waves: saw teeth, negative in II, III and aVF, upright in V1.
 
   They keep step with conducted beats, as a circuit does.

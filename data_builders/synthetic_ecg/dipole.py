@@ -132,7 +132,7 @@ def wide_beat(
   Args:
     rng: random numbers.
     vectors: (6, 3) QRS kernels.
-    duration: of QRS, seconds.
+    duration: length of QRS, seconds.
     base: the patient's own beat; its T width and QTc are kept.
 
   Returns:

@@ -79,7 +79,7 @@ class Findings:
     ectopy: "", PVC, PAC, BIGU or TRIGU.
     ectopic_focus: "", "PVC" or "PAC": where ectopic beats come from.
     long_pr: PR above 200 ms.
-    stage: of the infarct: "", "old", "recent" (inverted T) or "acute" (ST
+    stage: age of the infarct: "", "old", "recent" (inverted T) or "acute" (ST
       elevation).
     aneurysm: ST elevation that stayed after an anterior infarct.
     repolarisation: "", a code of `_REPOLARISATION`, "STRAIN" or "DIG".
@@ -214,7 +214,9 @@ def _rate(rng: np.random.Generator, rhythm: str) -> float:
   return float(rng.triangular(low, mode, high))
 
 
-def _repolarisation(rng, p: Patient, rhythm: str, stage: str) -> str:
+def _repolarisation(
+  rng: np.random.Generator, p: Patient, rhythm: str, stage: str
+) -> str:
   if p.healthy or p.conduction in (*WIDE, "CRBBB", "ILBBB"):
     return ""
   if p.hypertrophy == "LVH":

@@ -72,7 +72,9 @@ def draw(rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
   return out
 
 
-def _burst(rng, out: np.ndarray, sampling_rate: int) -> None:
+def _burst(
+  rng: np.random.Generator, out: np.ndarray, sampling_rate: int
+) -> None:
   """Muscle noise of some seconds on one to three electrodes."""
   rows = rng.choice(9, int(rng.integers(1, 4)), replace=False)
   start = int(rng.uniform(0, 0.8) * out.shape[1])
@@ -84,7 +86,9 @@ def _burst(rng, out: np.ndarray, sampling_rate: int) -> None:
   out[rows, start:stop] = part + rng.uniform(20, 90) * envelope * white
 
 
-def _motion(rng, out: np.ndarray, sampling_rate: int) -> None:
+def _motion(
+  rng: np.random.Generator, out: np.ndarray, sampling_rate: int
+) -> None:
   """An electrode is touched: a step that decays within a second or so."""
   row = int(rng.integers(9))
   start = int(rng.uniform(0, 0.95) * out.shape[1])

@@ -67,7 +67,7 @@ def paced(rng: np.random.Generator, base: Beat) -> Beat:
   return beat
 
 
-def right_bundle(rng, beat: Beat, complete: bool) -> None:
+def right_bundle(rng: np.random.Generator, beat: Beat, complete: bool) -> None:
   """RBBB: late, slow activation of the right ventricle: rsR' in V1, S in I, V6.
 
   Complete: QRS 120 ms or more with T inversion in V1 and V2; incomplete: 100
@@ -100,7 +100,7 @@ def right_bundle(rng, beat: Beat, complete: bool) -> None:
   beat.qrs = duration
 
 
-def incomplete_left_bundle(rng, beat: Beat) -> None:
+def incomplete_left_bundle(rng: np.random.Generator, beat: Beat) -> None:
   """ILBBB: QRS 103 to 119 ms, septal q lost, R slurred, deep S in V1."""
   beat.vector[0] = _vary(rng, [0.14, 0.05, -0.10])
   beat.vector[1] = _vary(rng, [0.35, 0.12, -0.30])
@@ -110,7 +110,7 @@ def incomplete_left_bundle(rng, beat: Beat) -> None:
   dipole.stretch(beat, rng.uniform(0.104, 0.119))
 
 
-def unspecific_delay(rng, beat: Beat) -> None:
+def unspecific_delay(rng: np.random.Generator, beat: Beat) -> None:
   """IVCD: QRS 112 to 135 ms without the pattern of either bundle; notches."""
   dipole.stretch(beat, rng.uniform(0.113, 0.135))
   beat.vector[EXTRA] = 0.16 * rng.standard_normal((2, 3))
@@ -119,7 +119,7 @@ def unspecific_delay(rng, beat: Beat) -> None:
   beat.vector[T] *= rng.uniform(0.3, 0.9)
 
 
-def preexcitation(rng, beat: Beat) -> None:
+def preexcitation(rng: np.random.Generator, beat: Beat) -> None:
   """WPW: delta wave of 35 to 55 ms, QRS 112 to 150 ms; T against the delta.
 
   The pathway's side turns the delta to the front (left) or back (right).
@@ -139,7 +139,7 @@ def preexcitation(rng, beat: Beat) -> None:
   beat.vector[T] -= v * rng.uniform(0.2, 0.7)
 
 
-def left_anterior_fascicle(rng, beat: Beat) -> None:
+def left_anterior_fascicle(rng: np.random.Generator, beat: Beat) -> None:
   """LAFB: axis -45 to -80 degrees; qR in aVL, rS in II, III, aVF."""
   v = [
     [0.02, 0.16, 0.14], [0.35, 0.05, 0.15], [0.72, -0.18, -0.12],
@@ -150,7 +150,7 @@ def left_anterior_fascicle(rng, beat: Beat) -> None:
   dipole.stretch(beat, max(beat.qrs, rng.uniform(0.092, 0.114)))
 
 
-def left_posterior_fascicle(rng, beat: Beat) -> None:
+def left_posterior_fascicle(rng: np.random.Generator, beat: Beat) -> None:
   """LPFB: axis 95 to 140 degrees; rS in I, aVL, qR in III, aVF."""
   v = [
     [0.12, -0.16, 0.14], [0.22, -0.02, 0.16], [0.15, 0.50, -0.20],
@@ -160,7 +160,7 @@ def left_posterior_fascicle(rng, beat: Beat) -> None:
   dipole.stretch(beat, max(beat.qrs, rng.uniform(0.092, 0.112)))
 
 
-def right_ventricle(rng, beat: Beat) -> None:
+def right_ventricle(rng: np.random.Generator, beat: Beat) -> None:
   """RVH: R in V1 above 0.7 mV or R/S above 1, right axis, strain in V1-V3."""
   v = [
     [-0.05, -0.05, 0.25], [0.20, 0.15, 0.40], [0.10, 0.40, 0.50],
@@ -173,7 +173,7 @@ def right_ventricle(rng, beat: Beat) -> None:
   beat.vector[ST] += np.array([0.0, -0.03, -0.08]) * strain
 
 
-def left_ventricle(rng, beat: Beat) -> None:
+def left_ventricle(rng: np.random.Generator, beat: Beat) -> None:
   """LVH: more leftward and posterior forces; voltage is scaled later."""
   beat.vector[2:5] += _vary(
     rng, [[0.35, 0.05, -0.30], [0.35, 0.0, -0.50], [0.0, 0.0, -0.30]]
@@ -192,7 +192,9 @@ _TERRITORY = {
 }
 
 
-def infarct(rng, beat: Beat, code: str, stage: str, aneurysm: bool) -> None:
+def infarct(
+  rng: np.random.Generator, beat: Beat, code: str, stage: str, aneurysm: bool
+) -> None:
   """Necrosis turns the first 30 to 50 ms of QRS away from the territory.
 
   Old: Q waves (>= 30 ms where the scar is large), R lost, T flat or inverted.
@@ -233,7 +235,7 @@ _LEAD_GROUP = {
 }  # fmt: skip
 
 
-def repolarisation(rng, beat: Beat, kind: str) -> None:
+def repolarisation(rng: np.random.Generator, beat: Beat, kind: str) -> None:
   """ST and T changes that do not come from QRS.
 
   Ischaemia: ST depressed and T inverted where the vector of the lead group
@@ -290,7 +292,7 @@ def repolarisation(rng, beat: Beat, kind: str) -> None:
     beat.width[T] *= rng.uniform(1.0, 1.4)
 
 
-def conducted_beat(rng, f: Findings, base: Beat) -> Beat:
+def conducted_beat(rng: np.random.Generator, f: Findings, base: Beat) -> Beat:
   """The patient's conducted (or paced) beat with all findings of `f`."""
   p, beat = f.patient, base
   if p.conduction == "PACE":

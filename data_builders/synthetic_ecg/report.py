@@ -2,7 +2,7 @@
 
 A report is terse machine lines, a physician's sentences or a list of plain
 names. Readers leave some findings out, hedge, sum up by class and add remarks
-that say nothing of the signal. They never state what is not there.
+that say nothing about the signal. They never state what is not there.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def statements(f: Findings) -> list[str]:
   return sorted(codes, key=order.__getitem__)
 
 
-def _mentioned(rng, f: Findings) -> list[str]:
-  """Which statements the reader writes down, in his order."""
+def _mentioned(rng: np.random.Generator, f: Findings) -> list[str]:
+  """Chooses the statements that the reader writes down, in their order."""
   rhythm, rest = [], []
   for key in statements(f):
     if key in _RHYTHM:
@@ -61,7 +61,9 @@ def _mentioned(rng, f: Findings) -> list[str]:
   return rhythm + rest
 
 
-def _word(rng, f: Findings, key: str, register: int) -> str:
+def _word(
+  rng: np.random.Generator, f: Findings, key: str, register: int
+) -> str:
   """One statement in words."""
   text = _pick(rng, phrases.WORDINGS[key][register])
   if "{" in text:
@@ -82,7 +84,7 @@ def _classes(f: Findings) -> list[str]:
   return [c for c in dict.fromkeys(found) if c in remarks.CLASSES]
 
 
-def _summary(rng, f: Findings) -> str:
+def _summary(rng: np.random.Generator, f: Findings) -> str:
   """Superclass words, or "abnormal ECG", or nothing."""
   classes = _classes(f)
   if classes and rng.random() < 0.35:

@@ -22,7 +22,7 @@ class Events(NamedTuple):
     rr: (B,) seconds since the beat before.
     p_lead: (B,) seconds from the start of P to QRS; nan: no P wave.
     p_ectopic: (B,) bool: P from a focus outside of the sinus node.
-    atrial_rate: of flutter or fibrillation waves, Hz; 0 without them.
+    atrial_rate: rate of flutter or fibrillation waves, Hz; 0 without them.
   """
 
   beats: np.ndarray
@@ -39,7 +39,9 @@ class Events(NamedTuple):
     return (self.beats - self.p_lead)[np.isfinite(self.p_lead)]
 
 
-def _sinus_intervals(rng, n: int, rr: float, arrhythmia: bool) -> np.ndarray:
+def _sinus_intervals(
+  rng: np.random.Generator, n: int, rr: float, arrhythmia: bool
+) -> np.ndarray:
   """RR intervals with respiratory and slow random variation.
 
   Sinus arrhythmia swings by more than 10 % to either side (above 120 ms
@@ -60,14 +62,18 @@ def _sinus_intervals(rng, n: int, rr: float, arrhythmia: bool) -> np.ndarray:
   return rr * (1 + depth * wave + level * noise)
 
 
-def _fibrillation_intervals(rng, n: int, rr: float) -> np.ndarray:
+def _fibrillation_intervals(
+  rng: np.random.Generator, n: int, rr: float
+) -> np.ndarray:
   """Independent, skewed RR intervals: no two alike ("absolute arrhythmia")."""
   spread = rng.uniform(0.15, 0.28)
   out = rr * np.exp(spread * rng.standard_normal(n) - spread**2 / 2)
   return np.clip(out, 0.33, 2.2)
 
 
-def _flutter_intervals(rng, n: int, rr: float) -> tuple[np.ndarray, float]:
+def _flutter_intervals(
+  rng: np.random.Generator, n: int, rr: float
+) -> tuple[np.ndarray, float]:
   """Every 2nd, 3rd or 4th flutter wave is conducted, or a varying number."""
   ratio = int(limit(round(4.75 * rr), 2, 5))
   rate = limit(ratio / rr, 4.0, 5.6)
@@ -79,7 +85,9 @@ def _flutter_intervals(rng, n: int, rr: float) -> tuple[np.ndarray, float]:
   return waves / rate * (1 + 0.006 * rng.standard_normal(n)), rate
 
 
-def _intervals(rng, f: Findings, n: int) -> tuple[np.ndarray, float]:
+def _intervals(
+  rng: np.random.Generator, f: Findings, n: int
+) -> tuple[np.ndarray, float]:
   rr = 60 / f.rate
   if f.rhythm == "AFIB":
     return _fibrillation_intervals(rng, n, rr), float(rng.uniform(5.0, 8.5))
@@ -90,7 +98,9 @@ def _intervals(rng, f: Findings, n: int) -> tuple[np.ndarray, float]:
   return _sinus_intervals(rng, n, rr, f.rhythm == "SARRH"), 0.0
 
 
-def _premature(rng, f: Findings, beats: np.ndarray) -> np.ndarray:
+def _premature(
+  rng: np.random.Generator, f: Findings, beats: np.ndarray
+) -> np.ndarray:
   """Which beats come early; at least one well inside of the recording."""
   early = np.zeros(len(beats), bool)
   step = {"BIGU": 2, "TRIGU": 3}.get(f.ectopy)

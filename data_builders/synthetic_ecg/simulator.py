@@ -40,7 +40,7 @@ class Simulation:
     findings: what the record shows.
     ecg: int16 (12, T) microvolt, canonical lead order.
     lead_valid: bool (12,); False: no contact, samples are 0.
-    report: text.
+    report: text of the report.
     events: activation times.
     pr: PR interval, seconds; nan without conducted P waves.
     qrs: duration of the conducted QRS complex, seconds.
@@ -132,7 +132,11 @@ def _scale_voltage(
 
 
 def _other_beat(
-  rng, f: Findings, base: dipole.Beat, own: dipole.Beat, kind: str
+  rng: np.random.Generator,
+  f: Findings,
+  base: dipole.Beat,
+  own: dipole.Beat,
+  kind: str,
 ) -> dipole.Beat:
   """A ventricular premature beat, or an aberrantly conducted atrial one."""
   if kind == "PVC":
@@ -150,8 +154,8 @@ def simulate(seed: int, index: int, sampling_rate: int = 100) -> Simulation:
   """Simulates record `index`.
 
   Args:
-    seed: of the population.
-    index: of the record, 0 or more.
+    seed: seed of the population.
+    index: number of the record, 0 or more.
     sampling_rate: Hz. All but the noise is the same at any rate.
 
   Returns:
@@ -188,11 +192,11 @@ def simulate(seed: int, index: int, sampling_rate: int = 100) -> Simulation:
 
 
 def record(seed: int, index: int, sampling_rate: int = 100) -> dict:
-  """Record `index` as the schema of `data_builders.schema` wants it.
+  """Record `index` as `cgdmer_jax.data.schema` wants it.
 
   Args:
-    seed: of the population.
-    index: of the record.
+    seed: seed of the population.
+    index: number of the record, 0 or more.
     sampling_rate: Hz; the record lasts 10 s.
 
   Returns:

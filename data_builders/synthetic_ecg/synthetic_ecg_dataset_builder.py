@@ -32,11 +32,11 @@ class Config(tfds.core.BuilderConfig):
   """Size and sampling of a simulated data set.
 
   Attributes:
-    num_train: records in the split.
-    num_validation: records in the split.
-    num_test: records in the split.
+    num_train: records in the training split.
+    num_validation: records in the validation split.
+    num_test: records in the test split.
     sampling_rate: Hz.
-    seed: of the population; another seed gives other patients.
+    seed: seed of the population; another one gives other patients.
   """
 
   num_train: int = 24_000

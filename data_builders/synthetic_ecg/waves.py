@@ -28,11 +28,11 @@ def potentials(
   Args:
     rng: random numbers.
     rate: sampling rate, Hz.
-    f: what is simulated.
-    events: its beats.
+    f: findings to simulate.
+    events: beats of the recording.
     kinds: the usual beat and, if there are any, the other one.
-    gains: of each of them, (K, 9, 3).
-    atrial_gains: (9, 3).
+    gains: electrode gains of each of these beats, (K, 9, 3).
+    atrial_gains: electrode gains of the atria, (9, 3).
 
   Returns:
     float32 (9, SECONDS * rate), microvolt.
@@ -80,7 +80,7 @@ def _beats(rate, beats, time, width, amplitude) -> np.ndarray:
   return out[begin : begin + samples]
 
 
-def _ventricles(rng, kinds, gains, events):
+def _ventricles(rng: np.random.Generator, kinds, gains, events):
   """QRS, ST, T and U of all beats.
 
   Returns:
@@ -118,7 +118,9 @@ def _ventricles(rng, kinds, gains, events):
   return time, width, amplitude
 
 
-def _atria(rng, f: Findings, gains, events, time, width, amplitude) -> None:
+def _atria(
+  rng: np.random.Generator, f: Findings, gains, events, time, width, amplitude
+) -> None:
   """Puts P waves into the last two kernels of beats that have one."""
   if f.rhythm == "SVTAC":
     # Hidden in QRS, or a small retrograde wave behind it.

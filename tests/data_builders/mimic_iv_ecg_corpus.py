@@ -6,7 +6,10 @@ import itertools
 import numpy as np
 import wfdb
 
+from data_builders import build
 from data_builders.mimic_iv_ecg import mimic_iv_ecg_dataset_builder as mimic
+from data_builders.mimic_iv_ecg import report_labels
+from tests.data_builders import data_sets
 
 RATE = 500
 # The order of the files; aVF comes before aVL.
@@ -125,3 +128,32 @@ def write(folder):
   for subject_id, study_id in members:
     path = folder / record_row(subject_id, study_id)["path"]
     write_record(path, signal(study_id))
+
+
+def read(source, data_dir, config, **kwargs):
+  """Builds the data set; split -> id -> record."""
+  name = f"mimic_iv_ecg/{config}"
+  build.build(name, manual_dir=source, data_dir=data_dir, **kwargs)
+  return data_sets.read(name, data_dir)[1]
+
+
+def listed(folder, config="100hz", **kwargs):
+  """Id -> job of all records that the tables list, and the rejects."""
+  builder = mimic.Builder(config=config, data_dir=folder / "d", **kwargs)
+  jobs = builder._list_jobs(folder)
+  found = {job.id: job for members in jobs.values() for job in members}
+  return found, builder.rejects
+
+
+def rows():
+  """Rows of both tables, in the order of `studies`."""
+  members = studies()
+  return (
+    [record_row(*m) for m in members],
+    [measurement_row(*m) for m in members],
+  )
+
+
+def names_of(vector):
+  names = zip(report_labels.NAMES, vector, strict=True)
+  return {name for name, value in names if value}

@@ -6,7 +6,7 @@ import numpy as np
 import wfdb
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import scp
+from data_builders import build, scp
 
 # Record id -> fold. Records of a patient (id // 2) share a fold.
 FOLDS = {i: 1 + (i // 2) % 10 for i in range(2, 62)}
@@ -80,3 +80,10 @@ def write(folder, rate=100):
   for r in rows:
     write_record(folder / r[column], signal(int(r["ecg_id"]), rate), rate)
   return rows
+
+
+def build_set(folder, data_dir, **kwargs):
+  """Builds the data set of a corpus; returns its folder."""
+  return build.build(
+    "ptb_xl/100hz", manual_dir=folder, data_dir=data_dir, **kwargs
+  )

@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-import ptb_xl_corpus
 import pytest
 
 from cgdmer_jax.errors import UserError
 from data_builders import build, shards
+from tests.data_builders import ptb_xl_corpus
 
 ROOT = build.__file__.rsplit(os.sep, 2)[0]
 RUNNER = {

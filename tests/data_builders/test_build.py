@@ -1,4 +1,5 @@
-import fcntl
+"""Builds of a small PTB-XL: whole, with rejects, killed, overwritten."""
+
 import inspect
 import json
 import os
@@ -8,21 +9,19 @@ import sys
 import time
 
 import numpy as np
-import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 
-from cgdmer_jax import paths
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, records, rejects, scp, shards
+from data_builders import build, locks, records, rejects, scp, shards
+from tests.data_builders import ptb_xl_corpus
 
 ROOT = build.__file__.rsplit(os.sep, 2)[0]
 
 
 @pytest.fixture(autouse=True)
 def set_up(monkeypatch):
-  tfds.disable_progress_bar()
   monkeypatch.setattr(records, "_JOBS_PER_WORKER", 8)
 
 
@@ -42,13 +41,7 @@ def own_corpus(corpus, tmp_path):
 @pytest.fixture(scope="module")
 def built(corpus, tmp_path_factory):
   """The data set, built once in this process."""
-  return _build(corpus, tmp_path_factory.mktemp("built"))
-
-
-def _build(corpus, data_dir, **kwargs):
-  return build.build(
-    "ptb_xl/100hz", manual_dir=corpus, data_dir=data_dir, **kwargs
-  )
+  return ptb_xl_corpus.build_set(corpus, tmp_path_factory.mktemp("built"))
 
 
 def _read(final):
@@ -76,10 +69,6 @@ def _remains(data_dir):
   """What a failed build leaves under `data_dir`, apart from its lock."""
   found = [p.relative_to(data_dir) for p in data_dir.rglob("*") if p.is_file()]
   return {str(p) for p in found if p.name != ".lock"}
-
-
-def _command(*flags):
-  return [sys.executable, "-m", "data_builders.build", *flags]
 
 
 def test_round_trip(built):
@@ -121,7 +110,7 @@ def test_metadata_says_how_to_read_the_records(built):
 
 def test_existing_data_set_is_left_alone(corpus, built, capsys):
   before = {f: f.stat().st_mtime_ns for f in built.iterdir()}
-  assert _build(corpus, built.parents[2]) == built
+  assert ptb_xl_corpus.build_set(corpus, built.parents[2]) == built
   assert capsys.readouterr().out == f"already built at {built}\n"
   assert {f: f.stat().st_mtime_ns for f in built.iterdir()} == before
 
@@ -170,7 +159,9 @@ def _damage(corpus):
 
 def test_rejected_records_are_counted_and_listed(own_corpus, tmp_path, capsys):
   expected = _damage(own_corpus)
-  final = _build(own_corpus, tmp_path / "data", max_rejected=0.1)
+  final = ptb_xl_corpus.build_set(
+    own_corpus, tmp_path / "data", max_rejected=0.1
+  )
   listed = _rejected(final / "rejected.jsonl")
   assert {r["id"]: r["reason"] for r in listed} == expected
   assert all(r["detail"] for r in listed)
@@ -188,13 +179,15 @@ def test_too_many_rejected_leaves_nothing(own_corpus, tmp_path, num_workers):
   _damage(own_corpus)
   data_dir = tmp_path / "data"
   with pytest.raises(UserError, match="max_rejected=0.09") as error:
-    _build(own_corpus, data_dir, max_rejected=0.09, num_workers=num_workers)
+    ptb_xl_corpus.build_set(
+      own_corpus, data_dir, max_rejected=0.09, num_workers=num_workers
+    )
   listing = data_dir / "ptb_xl" / "100hz" / "rejected.jsonl"
   assert str(listing) in str(error.value) and "truncated 1" in str(error.value)
   assert len(_rejected(listing)) == 6
   assert _remains(data_dir) == {"ptb_xl/100hz/rejected.jsonl"}
   # Once they are allowed, the list moves into the data set.
-  final = _build(own_corpus, data_dir, max_rejected=0.1)
+  final = ptb_xl_corpus.build_set(own_corpus, data_dir, max_rejected=0.1)
   assert not listing.exists() and (final / "rejected.jsonl").exists()
 
 
@@ -209,15 +202,17 @@ def test_workers_end_before_the_error(own_corpus, tmp_path, monkeypatch):
   monkeypatch.setattr(shards, "SHARD_BYTES", 5 * 24_000)
   _damage(own_corpus)
   with pytest.raises(UserError, match="max_rejected"):
-    _build(own_corpus, tmp_path, max_rejected=0.09)
+    ptb_xl_corpus.build_set(own_corpus, tmp_path, max_rejected=0.09)
   assert inspect.getgeneratorstate(outcomes[0]) == inspect.GEN_CLOSED
 
 
 def test_split_without_usable_records(own_corpus, tmp_path):
   for path in own_corpus.rglob("*.dat"):
     path.unlink()
-  with pytest.raises(UserError, match="all 48 records.*missing_file 60"):
-    _build(own_corpus, tmp_path / "data", max_rejected=1.0)
+  with pytest.raises(
+    UserError, match="none of the 48 records.*missing_file 60"
+  ):
+    ptb_xl_corpus.build_set(own_corpus, tmp_path / "data", max_rejected=1.0)
 
 
 def test_long_details_are_cut(tmp_path):
@@ -232,18 +227,20 @@ def test_rows_that_are_all_unusable(own_corpus, tmp_path):
   rows = [ptb_xl_corpus.row(i) | {"strat_fold": "?"} for i in range(2, 62)]
   ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows)
   with pytest.raises(UserError, match="60 of the first 60.*bad_metadata 60"):
-    _build(own_corpus, tmp_path)
+    ptb_xl_corpus.build_set(own_corpus, tmp_path)
   assert len(_rejected(tmp_path / "ptb_xl" / "100hz" / "rejected.jsonl")) == 60
 
 
 def test_failed_overwrite_keeps_the_old_data_set(own_corpus, tmp_path):
-  final = _build(own_corpus, tmp_path / "data")
+  final = ptb_xl_corpus.build_set(own_corpus, tmp_path / "data")
   before = _files(final)
   _damage(own_corpus)
   with pytest.raises(UserError, match="max_rejected"):
-    _build(own_corpus, tmp_path / "data", overwrite=True)
+    ptb_xl_corpus.build_set(own_corpus, tmp_path / "data", overwrite=True)
   assert _files(final) == before
-  _build(own_corpus, tmp_path / "data", overwrite=True, max_rejected=0.1)
+  ptb_xl_corpus.build_set(
+    own_corpus, tmp_path / "data", overwrite=True, max_rejected=0.1
+  )
   assert len(_rejected(final / "rejected.jsonl")) == 6
   assert sorted(p.name for p in final.parent.iterdir()) == ["1.0.0"]
 
@@ -255,9 +252,9 @@ def test_failure_at_the_end_leaves_no_data_set(corpus, tmp_path, monkeypatch):
   with monkeypatch.context() as m:
     m.setattr(build, "_publish", fail)
     with pytest.raises(RuntimeError, match="disk full"):
-      _build(corpus, tmp_path)
+      ptb_xl_corpus.build_set(corpus, tmp_path)
   assert not (tmp_path / "ptb_xl" / "100hz" / "1.0.0").exists()
-  final = _build(corpus, tmp_path)
+  final = ptb_xl_corpus.build_set(corpus, tmp_path)
   assert sorted(p.name for p in final.parent.iterdir()) == ["1.0.0"]
 
 
@@ -289,7 +286,7 @@ def test_killed_build_goes_on(
 ):
   """SIGKILL, then the same command: the bytes of an undisturbed build."""
   monkeypatch.setattr(shards, "SHARD_BYTES", 5 * 24_000)
-  whole = _build(corpus, tmp_path / "whole")
+  whole = ptb_xl_corpus.build_set(corpus, tmp_path / "whole")
   script = tmp_path / "slow.py"
   script.write_text(SLOW_BUILD)
   folder = tmp_path / "ptb_xl" / "100hz"
@@ -303,16 +300,18 @@ def test_killed_build_goes_on(
   time.sleep(0.5)  # the workers notice and end
   finished = {p.with_suffix("").stat().st_ino for p in _notes(folder)}
   assert num_finished <= len(finished) < 12
-  final = _build(corpus, tmp_path)
+  final = ptb_xl_corpus.build_set(corpus, tmp_path)
   assert _files(final) == _files(whole)
-  assert f"{len(finished)} shards were of a build" in capsys.readouterr().out
+  assert (
+    f"{len(finished)} shards were kept from a build" in capsys.readouterr().out
+  )
   assert finished <= {p.stat().st_ino for p in final.iterdir()}
   assert sorted(p.name for p in folder.iterdir()) == ["1.0.0"]
 
 
 def _notes(folder):
   """Notes of finished shards."""
-  return list(folder.glob("incomplete/*/*/shards_*/*.json"))
+  return list(folder.glob("incomplete/*/*/shards_*/[!.]*.json"))
 
 
 def _kill_when(process, condition):
@@ -327,104 +326,8 @@ def _kill_when(process, condition):
 def test_two_builds_of_one_data_set(corpus, tmp_path):
   parent = tmp_path / "ptb_xl" / "100hz"
   parent.mkdir(parents=True)
-  with (parent / ".lock").open("w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(UserError, match="another process"):
-      _build(corpus, tmp_path)
-
-
-def test_leaking_patient_is_an_error(own_corpus, tmp_path):
-  rows = [ptb_xl_corpus.row(i) for i in ptb_xl_corpus.FOLDS]
-  rows[0]["patient_id"] = rows[-1]["patient_id"]
-  rows[0]["strat_fold"] = "10"
-  ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows)
-  with pytest.raises(UserError, match="patient '30' is in the splits"):
-    _build(own_corpus, tmp_path / "data")
-
-
-def test_duplicate_record_is_an_error(own_corpus, tmp_path):
-  rows = [ptb_xl_corpus.row(i) for i in ptb_xl_corpus.FOLDS]
-  ptb_xl_corpus.write_csv(own_corpus / "ptbxl_database.csv", rows + rows[:1])
-  with pytest.raises(UserError, match="record '2' is listed twice"):
-    _build(own_corpus, tmp_path / "data")
-
-
-@pytest.mark.parametrize(
-  ("dataset", "message"),
-  [
-    ("ptbxl/100hz", "unknown data set 'ptbxl'; there are .*ptb_xl"),
-    ("ptb_xl/250hz", "there are ptb_xl/100hz, ptb_xl/500hz"),
-    ("ptb_xl", "there are ptb_xl/100hz, ptb_xl/500hz"),
-  ],
-)
-def test_unknown_data_set(tmp_path, dataset, message):
-  with pytest.raises(UserError, match=message):
-    build.build(dataset, data_dir=tmp_path)
-
-
-def test_sizes_are_for_simulated_data_sets(corpus, tmp_path):
-  with pytest.raises(UserError, match="--num_train does not apply to ptb_xl"):
-    _build(corpus, tmp_path, sizes={"train": 10})
-
-
-def test_sizes_of_a_simulated_data_set(tmp_path):
-  sizes = {"train": 5, "validation": 3, "test": 2}
-  final = build.build("synthetic_ecg/tiny", data_dir=tmp_path, sizes=sizes)
-  name = "tiny_train5_validation3_test2"
-  assert final == tmp_path / "synthetic_ecg" / name / "1.0.0"
-  info = tfds.builder(f"synthetic_ecg/{name}", data_dir=tmp_path).info
-  assert {k: v.num_examples for k, v in info.splits.items()} == sizes
-
-
-def test_manual_dir(own_corpus, tmp_path):
-  data_dir = tmp_path / "data"
-  with pytest.raises(UserError, match="absent is no folder or empty"):
-    _build(tmp_path / "absent", data_dir)
-  (tmp_path / "empty").mkdir()
-  with pytest.raises(UserError, match="no folder or empty"):
-    _build(tmp_path / "empty", data_dir)
-  with pytest.raises(UserError, match="no ptbxl_database.csv in"):
-    _build(tmp_path, data_dir)
-  with pytest.raises(UserError, match="no records500 in"):
-    build.build("ptb_xl/500hz", manual_dir=own_corpus, data_dir=data_dir)
-
-
-def test_data_dir_that_cannot_be_written(corpus, tmp_path):
-  (tmp_path / "file").touch()
-  with pytest.raises(UserError, match="cannot write to --data_dir: .*Not a"):
-    _build(corpus, tmp_path / "file")
-
-
-def test_user_mistake_is_one_line(tmp_path):
-  (tmp_path / "other.csv").touch()
-  result = subprocess.run(
-    _command(
-      "--dataset=ptb_xl/100hz",
-      f"--manual_dir={tmp_path}",
-      f"--data_dir={tmp_path}/d",
-    ),
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert result.returncode == 2
-  assert result.stdout == ""
-  assert result.stderr.startswith("error: no ptbxl_database.csv in")
-  assert result.stderr.count("\n") == 1
-
-
-def test_start_up_imports_neither_jax_nor_tensorflow():
-  code = (
-    "import sys, data_builders.build;"
-    "sys.exit(any(m in sys.modules for m in ('jax', 'tensorflow', 'torch')))"
-  )
-  subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
-def test_default_data_dir(monkeypatch):
-  monkeypatch.delenv(paths.ENVIRONMENT_VARIABLE, raising=False)
-  assert str(paths.data_dir()) == "data"
-  monkeypatch.setenv(paths.ENVIRONMENT_VARIABLE, "/somewhere")
-  assert str(paths.data_dir()) == "/somewhere"
-  assert str(paths.data_dir("here")) == "here"
+  with (
+    locks.hold(parent / ".lock"),
+    pytest.raises(UserError, match="another process"),
+  ):
+    ptb_xl_corpus.build_set(corpus, tmp_path)

@@ -6,26 +6,19 @@ import numpy as np
 import pytest
 import scipy.io
 import scipy.signal
-import tensorflow_datasets as tfds
 import wfdb
-from cinc_corpora import PUBLISHED, every, read_built, read_rows
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
 from data_builders import build, cinc, codec, rejects, splits
 from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
-from data_builders.cpsc2018 import matlab
+from tests.data_builders import cinc_corpora, data_sets
 
 # Written down from the challenge's page, independently of the builder.
 NUMBERS = {
   "NORM": "1", "AFIB": "2", "1AVB": "3", "CLBBB": "4", "CRBBB": "5",
   "PAC": "6", "VPC": "7", "STD": "8", "STE": "9",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-  tfds.disable_progress_bar()
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +31,11 @@ def published(real_data):
   """Split -> id -> row of the published file."""
   folder = real_data / "splits" / "icbeb"
   return {
-    split: {r["filename"]: r for r in read_rows(folder / f"icbeb_{name}.csv")}
-    for split, name in PUBLISHED.items()
+    split: {
+      r["filename"]: r
+      for r in cinc_corpora.read_rows(folder / f"icbeb_{name}.csv")
+    }
+    for split, name in cinc_corpora.PUBLISHED.items()
   }
 
 
@@ -49,7 +45,7 @@ def reference(real_data):
   path = real_data / "codes" / "CPSC2018_REFERENCE.csv"
   return {
     row["Recording"]: {v for k, v in row.items() if v and k != "Recording"}
-    for row in read_rows(path)
+    for row in cinc_corpora.read_rows(path)
   }
 
 
@@ -58,7 +54,7 @@ def built(request, source, tmp_path_factory):
   data_dir = tmp_path_factory.mktemp("data")
   dataset = f"cpsc2018/{request.param}"
   build.build(dataset, manual_dir=source, data_dir=data_dir, max_rejected=0.0)
-  return (request.param, *read_built(dataset, data_dir))
+  return (request.param, *data_sets.read(dataset, data_dir))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +67,7 @@ def merl(source, real_data, tmp_path_factory):
     data_dir=data_dir,
     max_rejected=1.0,
   )
-  return (final, *read_built("cpsc2018/500hz_merl_compat", data_dir))
+  return (final, *data_sets.read("cpsc2018/500hz_merl_compat", data_dir))
 
 
 def write_original(source, folder):
@@ -95,7 +91,7 @@ def write_reference(path, numbers):
 def test_all_published_labels_equal_the_reference(real_data, published):
   path = real_data / "codes" / "CPSC2018_REFERENCE.csv"
   codes = cpsc2018.read_reference(path)
-  rows = every(published)
+  rows = data_sets.every(published)
   assert len(codes) == 6877 and codes.keys() == rows.keys()
   several = 0
   for record_id, row in rows.items():
@@ -127,7 +123,9 @@ def test_codes_occur_as_often_as_the_challenge_counts(real_data, reference):
   """The codes of PhysioNet against its own count of them."""
   counts = {}
   for name in ("scored", "unscored"):
-    for row in read_rows(real_data / "codes" / f"dx_mapping_{name}.csv"):
+    for row in cinc_corpora.read_rows(
+      real_data / "codes" / f"dx_mapping_{name}.csv"
+    ):
       counts[row["SNOMEDCTCode"]] = int(row["CPSC"])
   for label in cpsc2018.LABELS:
     n = sum(label.number in found for found in reference.values())
@@ -139,8 +137,8 @@ def test_real_records_have_the_labels_of_the_reference(built, reference):
   _, info, members = built
   names = info.metadata["label_sets"]["cpsc2018"]
   assert info.metadata["label_mode"] == "fixed"
-  assert len(every(members)) == 12
-  for record_id, example in every(members).items():
+  assert len(data_sets.every(members)) == 12
+  for record_id, example in data_sets.every(members).items():
     found = {
       NUMBERS[name]
       for name, value in zip(names, example["labels"]["cpsc2018"], strict=True)
@@ -152,7 +150,7 @@ def test_real_records_have_the_labels_of_the_reference(built, reference):
 
 def test_real_signals_equal_wfdb(built, source):
   config, info, members = built
-  for record_id, example in every(members).items():
+  for record_id, example in data_sets.every(members).items():
     record = wfdb.rdrecord(str(source / record_id))
     assert record.sig_name == list(LEADS)
     uv = 1e3 * record.p_signal.T
@@ -192,7 +190,7 @@ def test_unusable_recordings_are_rejected(source, tmp_path):
   write_reference(folder / "REFERENCE.csv", {i: {"2"} for i in ids})
   arguments = {"manual_dir": folder, "data_dir": tmp_path, "max_rejected": 0.5}
   build.build("cpsc2018/100hz", **arguments)
-  _, members = read_built("cpsc2018/100hz", tmp_path)
+  _, members = data_sets.read("cpsc2018/100hz", tmp_path)
   short, damaged, narrow, absent = sorted(members["train"])[:4]
   data = np.random.default_rng(0).normal(0, 0.5, (12, 2499))
   scipy.io.savemat(folder / f"{short}.mat", {"ECG": {"data": data}})
@@ -226,7 +224,7 @@ def test_original_distribution_gives_the_same_records(
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  _, members = read_built(f"cpsc2018/{config}", tmp_path / "data")
+  _, members = data_sets.read(f"cpsc2018/{config}", tmp_path / "data")
   assert members.keys() == expected.keys()
   for split, examples in expected.items():
     assert members[split].keys() == examples.keys()
@@ -257,7 +255,7 @@ def test_splits_do_not_depend_on_folders(built, source, tmp_path):
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  _, members = read_built(f"cpsc2018/{config}", tmp_path / "data")
+  _, members = data_sets.read(f"cpsc2018/{config}", tmp_path / "data")
   assert {k: set(v) for k, v in members.items()} == {
     k: set(v) for k, v in expected.items()
   }
@@ -285,7 +283,7 @@ def test_merl_compat_equals_the_published_files(merl, source, published):
 
 def test_merl_compat_keeps_five_seconds(merl, source):
   _, _, members = merl
-  for record_id, example in every(members).items():
+  for record_id, example in data_sets.every(members).items():
     uv = 1e3 * wfdb.rdrecord(str(source / record_id)).p_signal.T
     assert example["ecg"].shape == (12, 5000)
     assert np.abs(example["ecg"][:, :2500] - uv[:, :2500]).max() <= 0.5 + 1e-9
@@ -302,52 +300,6 @@ def test_fixed_splits_of_the_whole_corpus(reference):
     assert abs(chosen.mean() - share) < 0.002
     expected = share * labels.sum(axis=0)
     assert np.abs(labels[chosen].sum(axis=0) - expected).max() < 3
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_matlab_files(tmp_path, compressed):
-  rng = np.random.default_rng(0)
-  for data in (rng.normal(0, 1, (12, 50)), rng.integers(-9, 9, (12, 7)) * 1.0):
-    ecg = {"sex": "Male", "age": 60, "data": data}
-    other = {"note": "x", "ECG": ecg, "after": np.eye(2)}
-    scipy.io.savemat(tmp_path / "x.mat", other, do_compression=compressed)
-    content = (tmp_path / "x.mat").read_bytes()
-    np.testing.assert_array_equal(
-      matlab.read_field(content, "ECG", "data"), data
-    )
-    for variable, field in (("ECG", "date"), ("ecg", "data"), ("note", "data")):
-      with pytest.raises(ValueError):
-        matlab.read_field(content, variable, field)
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_damaged_matlab_files(tmp_path, compressed):
-  """`scipy.io.loadmat` ends the process on some of these.
-
-  Compressed variables have a checksum; in others a sample may be wrong.
-  """
-  rng = np.random.default_rng(0)
-  data = rng.normal(0, 1, (12, 50))
-  ecg = {"sex": "Male", "age": 60, "data": data}
-  scipy.io.savemat(tmp_path / "x.mat", {"ECG": ecg}, do_compression=compressed)
-  content = (tmp_path / "x.mat").read_bytes()
-  rejected = 0
-  for trial in range(2000):
-    damaged = bytearray(content)
-    end = 500 if trial % 2 else len(content)
-    for at in rng.integers(124, end, rng.integers(1, 4)):
-      damaged[at] = rng.integers(256)
-    if trial % 5 == 0:
-      damaged = damaged[: rng.integers(len(content))]
-    try:
-      found = matlab.read_field(bytes(damaged), "ECG", "data")
-    except ValueError:
-      rejected += 1
-    else:
-      assert compressed <= np.array_equal(found, data)
-      if found.shape == data.shape:
-        assert np.count_nonzero(found != data) <= 3
-  assert 500 < rejected < 2000
 
 
 def test_reference_that_lists_a_record_twice(tmp_path):

@@ -6,14 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import scipy.signal
-import tensorflow_datasets as tfds
 import wfdb
-from cinc_corpora import PUBLISHED, every, read_built, read_rows
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
 from data_builders import build, rejects, splits
 from data_builders.csn import csn_dataset_builder as csn
+from tests.data_builders import cinc_corpora, data_sets
 
 README = pathlib.Path(csn.__file__).with_name("README.md").read_text()
 # Labels with other positives in the published files: (there, true).
@@ -45,11 +44,6 @@ def header_codes(path):
   return line.removeprefix("Dx:").strip().split(",")
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-  tfds.disable_progress_bar()
-
-
 @pytest.fixture(scope="module")
 def source(real_data):
   return real_data / "cinc2021" / "CSN"
@@ -62,16 +56,18 @@ def published(real_data):
   return {
     split: {
       pathlib.PurePosixPath(row["ecg_path"]).stem: row
-      for row in read_rows(folder / f"chapman_{name}.csv")
+      for row in cinc_corpora.read_rows(folder / f"chapman_{name}.csv")
     }
-    for split, name in PUBLISHED.items()
+    for split, name in cinc_corpora.PUBLISHED.items()
   }
 
 
 @pytest.fixture(scope="module")
 def acronyms(real_data):
   """Acronym -> code, in the order of the corpus's own table."""
-  rows = read_rows(real_data / "codes" / "ConditionNames_SNOMED-CT.csv")
+  rows = cinc_corpora.read_rows(
+    real_data / "codes" / "ConditionNames_SNOMED-CT.csv"
+  )
   return {row["AcronymName"]: row["Snomed_CT"] for row in rows}
 
 
@@ -80,7 +76,7 @@ def built(request, source, tmp_path_factory):
   data_dir = tmp_path_factory.mktemp("data")
   dataset = f"csn/{request.param}"
   build.build(dataset, manual_dir=source, data_dir=data_dir, max_rejected=0.0)
-  return (request.param, *read_built(dataset, data_dir))
+  return (request.param, *data_sets.read(dataset, data_dir))
 
 
 def test_codes_are_those_of_the_corpus(acronyms):
@@ -115,7 +111,7 @@ def test_colliding_codes_mean_the_first_acronym(acronyms):
 
 def test_published_labels_are_substrings(published):
   """How the published files came to their labels."""
-  rows = every(published)
+  rows = data_sets.every(published)
   assert len(rows) == 23_026
   for row in rows.values():
     for name in csn.CODES:
@@ -127,7 +123,7 @@ def test_fixed_labels_differ_where_substrings_do_and_nowhere_else(
 ):
   there, true = collections.Counter(), collections.Counter()
   culprits = collections.defaultdict(set)
-  for row in every(published).values():
+  for row in data_sets.every(published).values():
     diagnoses = row["diagnose"].split(",")
     ours = named(csn.labels([acronyms[d] for d in diagnoses]))
     theirs = {name for name in csn.CODES if row[name] == "1"}
@@ -155,7 +151,7 @@ def test_fixed_labels_of_real_headers(built, source):
   """Every record is kept; its labels are the codes in its header."""
   _, info, members = built
   assert info.metadata["label_mode"] == "fixed"
-  examples = every(members)
+  examples = data_sets.every(members)
   headers = sorted(source.glob("*.hea"))
   assert {path.stem for path in headers} == examples.keys()
   names = dict(zip(csn.CODES.values(), csn.CODES, strict=True))
@@ -171,9 +167,9 @@ def test_fixed_labels_of_real_headers(built, source):
 
 def test_fixed_labels_against_the_published_files(built, published):
   _, _, members = built
-  rows = every(published)
+  rows = data_sets.every(published)
   compared = 0
-  for record_id, example in every(members).items():
+  for record_id, example in data_sets.every(members).items():
     if record_id in rows:
       row = rows[record_id]
       expected = set(row["diagnose"].split(",")) - NO_LABEL
@@ -184,7 +180,7 @@ def test_fixed_labels_against_the_published_files(built, published):
 
 def test_real_signals_equal_wfdb(built, source):
   config, _, members = built
-  for record_id, example in every(members).items():
+  for record_id, example in data_sets.every(members).items():
     record = wfdb.rdrecord(str(source / record_id))
     assert record.sig_name == list(LEADS)
     uv = 1e3 * record.p_signal.T
@@ -211,7 +207,7 @@ def test_folders_do_not_matter(built, source, tmp_path):
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  _, members = read_built(f"csn/{config}", tmp_path / "data")
+  _, members = data_sets.read(f"csn/{config}", tmp_path / "data")
   for split, examples in expected.items():
     assert members[split].keys() == examples.keys()
     for record_id, example in examples.items():
@@ -229,7 +225,7 @@ def test_merl_compat_equals_the_published_files(source, published, tmp_path):
   }
   assert not rows["validation"]
   rows["validation"].append(rows["train"].pop())
-  for split, name in PUBLISHED.items():
+  for split, name in cinc_corpora.PUBLISHED.items():
     with (tmp_path / f"chapman_{name}.csv").open("w", newline="") as f:
       writer = csv.DictWriter(f, rows[split][0])
       writer.writeheader()
@@ -241,7 +237,7 @@ def test_merl_compat_equals_the_published_files(source, published, tmp_path):
     data_dir=tmp_path / "data",
     max_rejected=0.0,
   )
-  info, members = read_built("csn/500hz_merl_compat", tmp_path / "data")
+  info, members = data_sets.read("csn/500hz_merl_compat", tmp_path / "data")
   assert info.metadata["label_mode"] == "merl_compat"
   bugs = 0
   for split, expected in rows.items():
@@ -272,7 +268,7 @@ def test_all_published_rows_are_listed(source, real_data, published, tmp_path):
 
 def test_fixed_splits_at_the_size_of_the_corpus(published, acronyms):
   """All labelled records, and as many without a label."""
-  rows = every(published)
+  rows = data_sets.every(published)
   ids = [*rows, *(f"none{i}" for i in range(len(rows)))]
   labels = np.zeros((len(ids), 38), np.uint8)
   for i, row in enumerate(rows.values()):
@@ -300,8 +296,8 @@ def test_header_without_diagnosis_is_rejected(source, tmp_path):
   build.build(
     "csn/100hz", manual_dir=folder, data_dir=tmp_path, max_rejected=0.1
   )
-  info, members = read_built("csn/100hz", tmp_path)
-  assert not {"JS00001", "JS00004"} & every(members).keys()
+  info, members = data_sets.read("csn/100hz", tmp_path)
+  assert not {"JS00001", "JS00004"} & data_sets.every(members).keys()
   listing = pathlib.Path(info.data_dir) / "rejected.jsonl"
   text = listing.read_text()
   assert '"JS00001", "reason": "bad_metadata"' in text

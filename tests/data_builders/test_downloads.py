@@ -11,14 +11,14 @@ import threading
 import time
 import zipfile
 
-import ptb_xl_corpus
 import pytest
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.errors import UserError
-from data_builders import build, downloads, locks
+from data_builders import build, downloads, locks, transfer
 from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
 from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
+from tests.data_builders import ptb_xl_corpus
 
 PTB_XL = ptb_xl.Builder.DOWNLOAD
 
@@ -95,8 +95,8 @@ def test_archive(site, corpus, tmp_path, capsys):
   # What is there is not fetched again.
   build.build("ptb_xl/100hz", data_dir=tmp_path / "data", overwrite=True)
   assert len(requests) == 3
-  left = (tmp_path / "data" / "downloads").rglob("*")
-  assert not [p for p in left if p.name in ("extracted", "ptb-xl-1.0.3.lock")]
+  kept = (tmp_path / "data" / "downloads" / "ptb_xl").iterdir()
+  assert [path.name for path in kept] == ["ptb-xl-1.0.3"]
 
 
 def test_changed_file(site, corpus, tmp_path):
@@ -110,6 +110,9 @@ def test_changed_file(site, corpus, tmp_path):
   ):
     build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
   assert not (tmp_path / "data" / "ptb_xl" / "100hz" / "1.0.0").exists()
+  # What was wrong is not kept, neither the archive nor the list.
+  publish_archive(folder, PTB_XL, corpus)
+  build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
 
 
 def test_missing_file(site, corpus, tmp_path):
@@ -134,8 +137,26 @@ def test_disk_full_while_unpacking(site, corpus, tmp_path, monkeypatch):
     raise OSError(errno.ENOSPC, "No space left on device")
 
   publish_archive(site[0], PTB_XL, corpus)
-  monkeypatch.setattr(downloads, "_unpack", fail)
-  with pytest.raises(UserError, match="cannot keep the files .*No space.*full"):
+  with monkeypatch.context() as context:
+    context.setattr(downloads, "_unpack", fail)
+    with pytest.raises(UserError, match="cannot keep the .*No space.*full"):
+      build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+  site[1].clear()
+  build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
+  assert site[1] == ["/"]  # the archive is not fetched again
+
+
+def test_no_room_for_what_is_in_the_archive(
+  site, corpus, tmp_path, monkeypatch
+):
+  publish_archive(site[0], PTB_XL, corpus)
+  check_room = transfer.check_room
+
+  def check(folder, needed, what):
+    check_room(folder, needed * (10**12 if "unpack" in what else 1), what)
+
+  monkeypatch.setattr(transfer, "check_room", check)
+  with pytest.raises(UserError, match="unpacking .*zip needs .* make room"):
     build.build("ptb_xl/100hz", data_dir=tmp_path / "data")
 
 
@@ -145,15 +166,17 @@ def test_two_configs_share_a_download(site, corpus, tmp_path, capsys):
   parent = tmp_path / "downloads" / "ptb_xl"
   parent.mkdir(parents=True)
 
-  def finish():
-    time.sleep(0.5)
-    shutil.copytree(corpus, parent / "ptb-xl-1.0.3")
-    lock.__exit__(None, None, None)
+  held = threading.Event()
 
-  lock = locks.hold(parent / "ptb-xl-1.0.3.lock")
-  lock.__enter__()
+  def finish():
+    with locks.hold(parent / "ptb-xl-1.0.3.lock"):
+      held.set()
+      time.sleep(0.5)
+      shutil.copytree(corpus, parent / "ptb-xl-1.0.3")
+
   first = threading.Thread(target=finish)
   first.start()
+  held.wait()
   build.build("ptb_xl/100hz", data_dir=tmp_path)
   first.join()
   assert "another build is downloading" in capsys.readouterr().err
@@ -209,8 +232,11 @@ def test_single_files_of_a_project(site, real_data, tmp_path):
     build.build("cpsc2018/500hz", data_dir=tmp_path / "data")
   for path, data in zip(damaged, files.values(), strict=False):
     path.write_bytes(data)
+  requests.clear()
   final = build.build("cpsc2018/500hz", data_dir=tmp_path / "data")
   info = tfds.builder("cpsc2018/500hz", data_dir=tmp_path / "data").info
   assert sum(s.num_examples for s in info.splits.values()) == 12
+  # The network, the list and three files; those that were right are kept.
+  assert len(requests) == 5
   assert not any(re.search("georgia", path) for path in requests)
   assert final.name == "1.0.0"

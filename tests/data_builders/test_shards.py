@@ -181,7 +181,7 @@ def test_odd_notes_are_no_notes(tmp_path):
 @pytest.mark.parametrize(
   "reason", ["missing_file", "unreadable", "truncated", "corrupt"]
 )
-def test_records_that_were_mended_come_in(tmp_path, reason, monkeypatch):
+def test_records_that_were_fixed_come_in(tmp_path, reason, monkeypatch):
   shard = shards.Shard(tmp_path / "shard", jobs_of(5))
   monkeypatch.setitem(BROKEN, "1", reason)
   assert writer()(shard).num_examples == 4

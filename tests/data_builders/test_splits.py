@@ -141,7 +141,7 @@ def test_published_columns_are_read_by_position(tmp_path):
     ("file,X,Y\nr3,1,0.5\n", "b.csv: Y of 'r3' is '0.5', expected 0 or 1"),
     ("file,X,Y\nr3,1,\n", "b.csv: Y of 'r3' is '', expected 0 or 1"),
     ("file,X,Y\nr3,1\n", "row 1 of .*b.csv has 2 fields instead of 3"),
-    ('file,X,Y\nr3,1,"0\nr4,1,1\n', "b.csv is no table of the tables: un"),
+    ('file,X,Y\nr3,1,"0\nr4,1,1\n', "b.csv is not a table of the tables: un"),
     ("file,X,Y,X\nr3,1,0,0\n", "b.csv has several columns 'X'"),
     ("file,Z,X,Y\nr3,1,0,0\n", "b.csv: 'r3' has 4 columns, expected 3"),
     ("file,X,Y\nr3,1,0\nr3,1,0\n", "b.csv lists 'r3' twice"),

@@ -13,7 +13,7 @@ import yaml
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-SCRIPTS = ("local.sh", "tpu_vm.sh", "xpk.sh", "slurm.sbatch")
+SCRIPTS = ("lib.sh", "local.sh", "tpu_vm.sh", "xpk.sh", "slurm.sbatch")
 
 RUN = "--config=configs/pretrain.py:base", "--config.data.statements=(0,)"
 SLICE = {"TPU_NAME": "slice", "ZONE": "europe-west4-b"}

@@ -65,6 +65,7 @@ def folder(tmp_path):
   (tmp_path / "pretrain_like.py").write_text("")
   package = tmp_path / "cgdmer_jax"  # in place of ours, for `python -m`
   package.mkdir()
+  (package / "__init__.py").touch()
   (package / "main.py").write_text(
     """
 import pathlib, sys
@@ -93,7 +94,7 @@ def test_here_a_point_that_fails_stops_no_other(folder):
     "ran --config=sweeps.py:x,badly --a=b --workdir=runs/bad",
   ]
   assert "1 of 3 points are complete" in done.stdout
-  assert "1 of 2 points ended well" in done.stdout
+  assert "1 of 2 points succeeded" in done.stdout
   assert "failed: bad (status 1)" in done.stderr
   shown = sweep(*flags, "--dry_run", cwd=folder)
   assert shown.returncode == 0
@@ -105,7 +106,7 @@ def test_a_point_that_is_stopped_stops_the_sweep(folder):
   flags = "--config=sweeps.py:stopped", "--sweep=ends", "--workdir=runs"
   done = sweep(*flags, cwd=folder)
   assert done.returncode == 143
-  assert "good was stopped; the same command goes on" in done.stderr
+  assert "good was stopped; the same command continues" in done.stderr
   assert done.stdout.count("ran ") == 1
 
 
