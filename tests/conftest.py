@@ -24,6 +24,8 @@ import pytest
 from absl import flags
 from jaxtyping import install_import_hook
 
+import tests.typed  # noqa: F401
+
 # Annotations run: shapes and types of every call are checked.
 install_import_hook("cgdmer_jax", "tests.typed.checked")
 
