@@ -1,0 +1,100 @@
+"""Every command in the documentation exists, with its flags and files."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests import pages
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted(
+  str(path.relative_to(ROOT))
+  for folder in (".", "docs", "launch", "data_builders", "data_builders/*")
+  for path in ROOT.glob(f"{folder}/*.md")
+)
+# What a command of each kind is checked with: the same one, without its effect.
+_PARSE = "import sys; from {0} import {1} as m; m.parse_flags(sys.argv)"
+
+
+def every_command():
+  for page in PAGES:
+    for words in pages.commands(page):
+      yield pytest.param(words, id=f"{page}: {' '.join(words)}"[:120])
+
+
+def run(*arguments, **options):
+  return subprocess.run(
+    arguments,
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+    **options,
+  )
+
+
+def check(arguments):
+  done = run(*arguments)
+  assert done.returncode == 0, done.stderr[-1000:]
+
+
+@pytest.mark.parametrize("words", every_command())
+def test_commands_of_the_pages_exist(words):
+  while "=" in words[0] and words[0].isupper():
+    words = words[1:]  # VARIABLE=value
+  program, *rest = words
+  if program in ("git", "cd", ".", "pip", "export", "gcloud", "kubectl"):
+    return  # not ours
+  if program == "make":
+    check(["make", "--dry-run", *rest])
+  elif program in ("python", ".venv/bin/python"):
+    check_python(rest)
+  elif program == "sbatch":
+    assert (ROOT / next(w for w in rest if not w.startswith("-"))).exists()
+  else:
+    assert os.access(ROOT / program, os.X_OK), f"no program {program}"
+
+
+def check_python(words):
+  if words[0] == "launch/sweep.py":
+    check([sys.executable, *words, "--dry_run"])
+  elif words[:2] in (["-m", "pip"], ["-m", "pytest"]):
+    return
+  elif words[0] != "-m":
+    assert words[0] == "own_encoder.py"  # run by test_extending.py
+  elif words[1] in ("cgdmer_jax.main", "cgdmer_jax.export"):
+    package, name = words[1].split(".")
+    # A recipe that docs/extending.md adds.
+    flags = [w.replace("uniform_clip", "clip") for w in words[2:]]
+    code = _PARSE.format(package, name if name == "main" else "command")
+    load = f"import {words[1]}; {code}" if name == "export" else code
+    check([sys.executable, "-c", load, *flags])
+  elif words[1] == "data_builders.build":
+    code = "import sys; from absl import flags; import data_builders.build"
+    check([sys.executable, "-c", f"{code}; flags.FLAGS(sys.argv)", *words[2:]])
+  else:
+    assert (ROOT / f"{words[1].replace('.', '/')}.py").exists(), words
+
+
+def test_links_between_pages():
+  for page in PAGES:
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+      if "://" not in target:
+        path = (ROOT / page).parent / target
+        assert path.exists(), f"{page} links to {target}"
+
+
+def test_files_that_pages_name_exist():
+  """Paths in code marks that begin like ours, without a placeholder."""
+  pattern = (
+    r"`((?:cgdmer_jax|configs|data_builders|launch|tests|docs)/[\w/.-]+)"
+  )
+  for page in PAGES:
+    for name in re.findall(pattern, (ROOT / page).read_text("utf-8")):
+      if not re.search("NAME|TASK|infarction", name):
+        assert (ROOT / name.rstrip(".")).exists(), f"{page} names {name}"
