@@ -39,6 +39,13 @@ def pytest_configure(config):
   flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
 
+@pytest.fixture
+def strict_promotion():
+  """Types are never mixed; not for whole steps, in which optax mixes them."""
+  with jax.numpy_dtype_promotion("strict"):
+    yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
   """Folder of real recordings; skipped without it, unless CI demands it."""

@@ -50,7 +50,7 @@ def bandpass(
     gain *= ratio / (1 + ratio)
   if high:
     gain /= 1 + (frequency / high) ** (2 * order)
-  gain = jnp.asarray(gain, jnp.float32)[None, None]
+  gain = jnp.asarray(gain, jnp.float32).astype(jnp.complex64)[None, None]
   padded = jnp.fft.irfft(jnp.fft.rfft(padded) * gain, n=n)
   return padded[..., pad : pad + x.shape[-1]]
 

@@ -50,6 +50,11 @@ def _rank(noise: Array) -> Array:
   return jnp.argsort(jnp.argsort(noise, axis=-1), axis=-1)
 
 
+def _last(exists: Bool[Array, ...]) -> Float[Array, ...]:
+  """Added to noise below 1, ranks what does not exist behind the rest."""
+  return jnp.where(exists, 0.0, 2.0)
+
+
 def num_hidden(count: int, ratio: float) -> int:
   """How many of `count` are hidden; at least one stays visible."""
   return min(round(count * ratio), count - 1)
@@ -181,7 +186,7 @@ def sample_patch_mask(
     num_patches,
     l - num_hidden(l, lead_ratio),
     num_patches - num_hidden(num_patches, time_ratio),
-    2.0 * ~lead_valid,
+    _last(lead_valid),
   )
   lead_key, time_key = jax.random.split(key)
   visible, num_visible = _KINDS[kind](lead_key, time_key, grid)
@@ -319,7 +324,7 @@ def sample_statements(
   wanted = jax.random.choice(count_key, jnp.asarray(counts), (b, 1))
   wanted = jnp.where(wanted == 0, total, wanted)
   exists = jnp.arange(s)[None] < total  # No more statements than tokens.
-  noise = jax.random.uniform(order_key, (b, s)) + 2.0 * ~exists
+  noise = jax.random.uniform(order_key, (b, s)) + _last(exists)
   chosen = (_rank(noise) < wanted) & exists
   kept = jnp.take_along_axis(chosen, jnp.maximum(statement, 0), axis=1)
   kept = jnp.where(statement < 0, tokens != pad_id, kept)
@@ -358,8 +363,10 @@ def sample_token_mask(
   slots = max(1, round(ratio * length))
   ordinary = ~jnp.isin(tokens, jnp.asarray(vocabulary.special_ids))
   count = jnp.sum(ordinary, axis=1, keepdims=True)
-  wanted = jnp.clip(jnp.round(ratio * count), jnp.minimum(count, 1), slots)
-  noise = jax.random.uniform(order_key, tokens.shape) + 2.0 * ~ordinary
+  count = count.astype(jnp.float32)
+  wanted = jnp.clip(jnp.round(ratio * count), jnp.minimum(count, 1.0), slots)
+  wanted = wanted.astype(jnp.int32)
+  noise = jax.random.uniform(order_key, tokens.shape) + _last(ordinary)
   position = jnp.argsort(noise, axis=-1)[:, :slots]
   weight = (jnp.arange(slots)[None] < wanted).astype(jnp.float32)
   target = jnp.take_along_axis(tokens, position, axis=1)
@@ -367,7 +374,7 @@ def sample_token_mask(
   count = vocabulary.size - len(vocabulary.special_ids)
   other = jax.random.randint(random_key, tokens.shape, 0, count, tokens.dtype)
   for special_id in vocabulary.special_ids:  # ascending: skips every one
-    other += other >= special_id
+    other += (other >= special_id).astype(other.dtype)
   replaced = jnp.where(
     kind < 0.8, vocabulary.mask_id, jnp.where(kind < 0.9, other, tokens)
   )

@@ -56,6 +56,11 @@ def false_negatives(texts: Texts) -> Int[Array, ""]:
   return jnp.sum(positive) - jnp.sum(texts.has_text)
 
 
+def _num_records(texts: Texts) -> Float[Array, ""]:
+  """Records with a text, but at least one."""
+  return jnp.maximum(jnp.sum(texts.has_text, dtype=jnp.float32), 1.0)
+
+
 def fingerprint(
   tokens: Int[Array, "batch token"],
 ) -> UInt32[Array, "batch two"]:
@@ -107,7 +112,7 @@ def sigmoid_alignment(
   positive, known = match(texts, texts)
   sign = jnp.where(positive, 1.0, -1.0)
   log_p = jnp.where(known, jax.nn.log_sigmoid(sign * logits), 0.0)
-  return -jnp.sum(log_p) / jnp.maximum(jnp.sum(texts.has_text), 1)
+  return -jnp.sum(log_p) / _num_records(texts)
 
 
 def infonce_alignment(
@@ -137,7 +142,7 @@ def infonce_alignment(
     return -jnp.sum(positive / count * jax.nn.log_softmax(logits, 1))
 
   both = direction(logits, positive) + direction(logits.T, positive.T)
-  return both / 2 / jnp.maximum(jnp.sum(texts.has_text), 1)
+  return both / 2 / _num_records(texts)
 
 
 def cross_correlation(

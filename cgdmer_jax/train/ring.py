@@ -71,7 +71,7 @@ class _Softmax:
       top,
       self.total * jnp.exp(self.top - top) + more,
       self.matching + jnp.sum(jnp.where(positive, logits, 0.0), axis=1),
-      self.count + jnp.sum(positive, axis=1),
+      self.count + jnp.sum(positive, axis=1, dtype=jnp.float32),
     )
 
   def cross_entropy(self) -> Array:
@@ -110,8 +110,8 @@ def alignment(
     out_specs=P(_AXES),
     axis_names=set(_AXES),
   )(losses.normalise(z_ecg), losses.normalise(z_report), texts, log_scale, bias)
-  count = jnp.sum(texts.has_text)
-  total = jnp.sum(totals) / jnp.maximum(count, 1)
+  count = jnp.sum(texts.has_text, dtype=jnp.int32)
+  total = jnp.sum(totals) / jnp.maximum(count, 1).astype(jnp.float32)
   return total, jnp.sum(positives).astype(jnp.int32) - count
 
 
@@ -124,7 +124,7 @@ def _sigmoid(size, z_ecg, z_report, texts, log_scale, bias):
     log_p = jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))
     log_p = jnp.sum(jnp.where(known, log_p, 0.0), axis=1)
     loss, count = ecgs.seen
-    seen = loss - log_p, count + jnp.sum(positive, axis=1)
+    seen = loss - log_p, count + jnp.sum(positive, axis=1, dtype=jnp.float32)
     return seen, reports.seen
 
   zero = z_ecg[:, 0] * 0.0

@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
 RATE = 100
 
 

@@ -14,6 +14,8 @@ from cgdmer_jax.models import layers, masking
 from cgdmer_jax.train import checks, setup, train_step
 from tests import small
 
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
 CONFIG = small.config()
 MODEL = setup.build_model(CONFIG, small.VOCABULARY)
 

@@ -10,6 +10,8 @@ import pytest
 from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.models import masking
 
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
 VOCABULARY = Vocabulary(500, 0, 1, 4, (0, 1, 2, 3, 4))
 B, L, N = 32, 12, 20
 

@@ -8,6 +8,8 @@ import pytest
 
 from cgdmer_jax.train import losses
 
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
 
 @pytest.fixture
 def pair():
@@ -115,7 +117,8 @@ def test_optimum_of_a_batch_with_every_report_twice(name):
       return (optax.apply_updates(parameters, updates), state), None
 
     run = jax.jit(lambda x: jax.lax.scan(step, x, length=1500)[0][0][0])
-    ecg, texts = run((parameters, optimizer.init(parameters)))
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes types
+      ecg, texts = run((parameters, optimizer.init(parameters)))
     return unit(ecg) @ unit(texts).T
 
   copy = np.roll(np.eye(8, dtype=bool), 4, axis=1)

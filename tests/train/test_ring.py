@@ -8,6 +8,8 @@ import pytest
 from cgdmer_jax import sharding
 from cgdmer_jax.train import losses, ring
 
+pytestmark = pytest.mark.usefixtures("strict_promotion")
+
 MESHES = ((1, 1, 1), (4, 1, 1), (1, 4, 1), (2, 2, 1), (2, 1, 2))
 KINDS = ("sigmoid", "infonce")
 

@@ -67,6 +67,21 @@ def test_four_devices_equal_one(term):
   )
 
 
+def test_no_term_mixes_types(strict_promotion):
+  config = small.config()
+  objective = small.objective(config)
+  params = jax.eval_shape(
+    lambda: train_step.init_params(objective.forward.model, 0)
+  )
+  with pytest.raises(jax.dtypes.TypePromotionError):
+    jax.eval_shape(lambda x: x + jax.numpy.int32(1), np.float32(1))
+  for alignment in ("sigmoid", "infonce"):
+    with objective.loss.unlocked():
+      objective.loss.alignment = alignment
+    key = train_step.step_key(0, 0)
+    jax.eval_shape(objective.terms, params, small.batch(), key)
+
+
 def test_it_learns():
   config = small.config()
   with config.unlocked():
