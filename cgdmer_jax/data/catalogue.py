@@ -1,4 +1,4 @@
-"""Which data sets are built, by what is written beside their records."""
+"""Finds the data sets that are built, by the metadata beside their records."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from cgdmer_jax.errors import UserError
 def built(data_dir: pathlib.Path) -> list[str]:
   """Names of all data sets with labels in a folder, such as "ptb_xl/100hz".
 
-  A data set is one if its metadata hold label sets; nothing needs to be listed
-  anywhere.
+  A data set counts if its metadata hold label sets; no list is kept.
 
   Raises:
-    UserError: there is none.
+    UserError: there is no such data set.
   """
   infos = data_dir.glob("*/*/*/dataset_info.json")
   names = sorted(
@@ -30,7 +29,7 @@ def built(data_dir: pathlib.Path) -> list[str]:
 
 
 def _has_labels(folder: pathlib.Path) -> bool:
-  """Whether the metadata of a data set (version) hold label sets."""
+  """Whether the metadata of a version of a data set hold label sets."""
   try:
     metadata = json.loads((folder / "metadata.json").read_text("utf-8"))
   except (OSError, ValueError):
