@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests import config_walk
+
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "cgdmer_jax"
 
@@ -164,3 +166,8 @@ def test_the_command_line_is_parsed_before_jax_is_imported():
     sys.exit("jax" in sys.modules or "numpy" in sys.modules)
   """)
   subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_configuration_does_not_climb():
+  """18 climbs when the whole of it was a parameter of 33 functions."""
+  assert config_walk.climbs(config_walk.journey()) <= 12
