@@ -22,6 +22,7 @@ from jax.experimental import multihost_utils
 
 from cgdmer_jax.arrays import Array
 from cgdmer_jax.errors import UserError, one_line
+from cgdmer_jax.train import restorable
 
 PyTree = Any
 
@@ -46,6 +47,7 @@ class Checkpointer:
       keep: newest checkpoints to keep, at least 1.
     """
     self._directory = _absolute(workdir) / _SUBDIRECTORY
+    self._unchecked = None  # step that was saved, and not looked at since
     self._manager = ocp.CheckpointManager(
       self._directory,
       options=ocp.CheckpointManagerOptions(
@@ -78,9 +80,12 @@ class Checkpointer:
       return False
     item = {"state": state, "checksums": _checksums(state)}
     with self._writing():
-      return self._manager.save(
+      self._finish()
+      begun = self._manager.save(
         step, args=ocp.args.StandardSave(item), force=True
       )
+    self._unchecked = step if begun else None
+    return begun
 
   def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree] | None:
     """Restores the newest checkpoint that is whole, on any mesh.
@@ -100,20 +105,21 @@ class Checkpointer:
     """
     self.wait()
     abstract_state = _with_sharding(abstract_state)
-    damaged = []
+    damaged, reason = [], ""
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         state = _restore(self._directory / str(step), abstract_state)
       except _Damaged as e:
         logging.warning("checkpoint %d is damaged (%s)", step, e)
         damaged.append(step)
+        reason = str(e)
         continue
       self._set_aside(damaged)
       return step, _own(state)
     if damaged:
       raise UserError(
-        f"every checkpoint in {self._directory} is damaged; put back a copy of "
-        "one, or remove the directory to begin anew"
+        f"every checkpoint in {self._directory} is damaged ({reason}); put "
+        "back a copy of one, or remove the directory to begin anew"
       )
     return None
 
@@ -146,13 +152,26 @@ class Checkpointer:
       UserError: it cannot be written.
     """
     with self._writing():
-      self._manager.wait_until_finished()
+      self._finish()
 
   def close(self) -> None:
     """Waits and closes; see `wait`."""
     with self._writing():
-      self._manager.wait_until_finished()
+      self._finish()
       self._manager.close()
+
+  def _finish(self) -> None:
+    """Waits for the last save, and sees that it can be restored."""
+    self._manager.wait_until_finished()
+    step, self._unchecked = self._unchecked, None
+    if step is None or jax.process_index():
+      return
+    directory = self._directory / str(step)
+    missing = restorable.missing_array(
+      directory / _ITEM, _saved_arrays(directory)
+    )
+    if missing:
+      raise OSError(f"checkpoint {step} lacks {missing} after it was saved")
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[None]:
@@ -271,6 +290,12 @@ def _whole(directory: epath.Path) -> Iterator[None]:
   failed = multihost_utils.process_allgather(np.array([failure is not None]))
   if failure is not None:
     reason = one_line(failure)
+    if restorable.is_unmerged(directory / _ITEM):
+      reason = (
+        "its parts were not merged, as an older version did in folders with "
+        f"brackets; for a run of one process: cp -r {directory}/{_ITEM}/"
+        f"ocdbt.process_0/. {directory}/{_ITEM}/"
+      )
     raise _Damaged(f"{type(failure).__name__}: {reason}") from failure
   if np.any(failed):
     raise _Damaged("another process cannot read it")
@@ -328,7 +353,14 @@ def _steps(root: epath.Path) -> list[int]:
 
 
 def _absolute(path: epath.PathLike) -> epath.Path:
-  return epath.Path(path).expanduser().resolve()  # Orbax wants it absolute
+  # Orbax wants it absolute.
+  path = restorable.LiteralPath(epath.Path(path).expanduser().resolve())
+  if "\\" in str(path):
+    raise UserError(
+      f"{path}: checkpoints cannot be kept below a folder with a backslash in "
+      "its name; choose another one"
+    )
+  return path
 
 
 def _with_sharding(abstract: PyTree) -> PyTree:

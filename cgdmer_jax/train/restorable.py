@@ -1,0 +1,52 @@
+"""Whether a checkpoint that was written can be read again.
+
+Orbax says that a checkpoint is complete once its files are there, and restores
+nothing before a run is resumed, perhaps days later.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator
+
+import tensorstore
+from etils import epath
+from etils.epath import gpath
+
+
+class LiteralPath(gpath.PosixGPath):
+  """A path whose characters all stand for themselves.
+
+  Orbax looks for the parts of a checkpoint with `path.glob("ocdbt.process_*")`,
+  and epath takes brackets in the path itself for a pattern. It then finds none,
+  merges nothing, and calls the checkpoint complete.
+  """
+
+  def glob(self, pattern: str) -> Iterator[LiteralPath]:
+    """Paths below this one that match a pattern."""
+    pattern = self._PATH.join(glob.escape(self._path_str), pattern)
+    return (self._new(path) for path in self._backend.glob(pattern))
+
+
+def missing_array(item: epath.Path, names: Iterable[str]) -> str | None:
+  """The first array that cannot be found in a checkpoint, if there is one.
+
+  Only names are read: OCDBT writes them together with the values, or neither.
+
+  Args:
+    item: folder of the item, `<checkpoints>/<step>/default`.
+    names: arrays by their path, such as `params/encoder/kernel`.
+  """
+  store = tensorstore.KvStore.open(
+    {"driver": "ocdbt", "base": {"driver": "file", "path": f"{item}/"}}
+  ).result()
+  keys = {key.decode() for key in store.list().result()}
+  return next(
+    (n for n in names if f"{n.replace('/', '.')}/.zarray" not in keys), None
+  )
+
+
+def is_unmerged(item: epath.Path) -> bool:
+  """Whether the parts of a checkpoint were left unmerged."""
+  parts = any(p.name.startswith("ocdbt.process_") for p in item.iterdir())
+  return parts and not (item / "d").exists()
