@@ -35,5 +35,5 @@ def prepare(
       logging.info("learning word pieces from %d distinct reports", len(texts))
       tokenizer = reports.train_tokenizer(texts, config.data.vocab_size)
     with files.replacing(directory) as part:
-      reports.save_tokenizer(tokenizer, part)
+      reports.save_tokenizer(tokenizer, part, config.model.report.num_positions)
   return reports.load_tokenizer(directory)
