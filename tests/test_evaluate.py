@@ -16,9 +16,12 @@ from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import preprocessing, reports, views
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import data_set, tasks
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.encoders import parse as encoders
-from cgdmer_jax.evaluators.tasks import adapters as tasks
+from cgdmer_jax.evaluators.probes import linear
+from cgdmer_jax.evaluators.task import Source
+from cgdmer_jax.evaluators.tasks import transfer
 from cgdmer_jax.train import checkpoint, setup, train_step
 from cgdmer_jax.train import tokenizer as tokenizer_lib
 from configs import benchmark
@@ -84,7 +87,8 @@ def test_benchmark_goes_on_where_it_stopped(
   def crash(*_, **__):
     raise ZeroDivisionError
 
-  monkeypatch.setitem(tasks.TASKS, "retrieval", tasks.Task(crash, ""))
+  broken = dataclasses.replace(done, run=crash)
+  monkeypatch.setitem(tasks.TASKS, "retrieval", broken)
   with pytest.raises(ZeroDivisionError):
     evaluate.run(c, tmp_path, data_dir)
   before = {
@@ -141,7 +145,7 @@ def test_benchmark_goes_on_where_it_stopped(
   assert "| mae! |" in (tmp_path / "results/tables.md").read_text()
   # Other options are other results.
   c.evaluation.update(tasks=("linear_probe",), seeds=1)
-  monkeypatch.setattr(tasks.linear_probe, "fit", crash)
+  monkeypatch.setattr(linear, "fit", crash)
   with pytest.raises(ZeroDivisionError):
     evaluate.run(c, tmp_path, data_dir)
 
@@ -249,9 +253,9 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
   runs, data_dir, tmp_path, monkeypatch
 ):
   """Sources with different findings are not cut to what they share."""
-  teachers = {"synthetic_ecg/tiny": [], "csn/100hz": []}
+  names = ("synthetic_ecg/tiny", "csn/100hz")
 
-  class Renamed(tasks.Data):
+  class Renamed(data_set.DataSet):
     def __init__(self, name, *rest):
       super().__init__("synthetic_ecg/tiny", *rest)
       self.name = name
@@ -259,26 +263,28 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
     def source(self, split):
       return EcgSource("synthetic_ecg/tiny", split, data_dir)
 
-    def teachers(self, label_set):
-      (other,) = self.others
-      teachers[self.name] = [(other, "form"), (other, label_set)]
-      return teachers[self.name]
+  def sources(data, label_set, others):
+    (other,) = others
+    assert {data.name, other.name} == set(names)
+    return [Source(other, "form"), Source(other, label_set)]
 
-  def findings(source, target, names):
+  def common_findings(source, target, labels):
     if source == target:
-      return {name: ((name,), (name,)) for name in names}
-    return {"first": (other_names[source][:1], names[:1])}
+      return {name: ((name,), (name,)) for name in labels}
+    return {"first": (label_sets[source][:1], labels[:1])}
 
-  other_names = EcgSource("synthetic_ecg/tiny", "test", data_dir).label_sets
-  monkeypatch.setattr(tasks, "Data", Renamed)
-  monkeypatch.setattr(tasks.transfer, "findings", findings)
-  c = config(tasks=("transfer",), datasets=",".join(teachers))
+  label_sets = EcgSource("synthetic_ecg/tiny", "test", data_dir).label_sets
+  changed = dataclasses.replace(tasks.TASKS["transfer"], sources=sources)
+  monkeypatch.setitem(tasks.TASKS, "transfer", changed)
+  monkeypatch.setattr(evaluate, "DataSet", Renamed)
+  monkeypatch.setattr(transfer, "common_findings", common_findings)
+  c = config(tasks=("transfer",), datasets=",".join(names))
   c.encoders = f"{runs}/mae-0"
   evaluate.run(c, tmp_path, data_dir)
   folders = {p.name for p in (tmp_path / "results").iterdir() if p.is_dir()}
   assert folders == {
     f"transfer-{a.replace('/', '_')}-superclass_from_{b.replace('/', '_')}_{s}"
-    for a, b in (teachers, [*teachers][::-1])
+    for a, b in (names, names[::-1])
     for s in ("form", "superclass")
   }
 
@@ -343,4 +349,4 @@ def test_every_task_has_a_configuration():
     module = __import__(f"configs.{task}", fromlist=["get_config"])
     assert module.get_config().evaluation.tasks == (task,)
     assert re.search(rf"configs/{task}\.py", module.__doc__)
-  assert set(benchmark.get_config().evaluation.tasks) == set(tasks.TASKS)
+  assert benchmark.get_config().evaluation.tasks == ("all",)

@@ -6,6 +6,7 @@ import sklearn.metrics
 
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.scores import comparison, scoring, statistics
+from cgdmer_jax.evaluators.scores.findings import Estimate
 
 
 def _test_set(rng, n=400, rates=(0.5, 0.2, 0.1)):
@@ -78,7 +79,7 @@ def test_nothing_scored_is_none_and_not_nan():
   test, _ = scoring.make_test_set([1, 2], np.array([[1], [1]]), ("a",))
   scores = np.zeros((2, 1))
   result = _evaluate(test, scores, num_bootstrap=10)
-  assert result.macro_auroc == scoring.Estimate(None, None, None)
+  assert result.macro_auroc == Estimate(None, None, None)
   assert result.macro_auprc == result.macro_auroc
   difference, p_value = _difference(test, scores, scores)
   assert difference.value is None and p_value is None
@@ -133,7 +134,7 @@ def test_comparison_of_equal_and_of_better_models():
   a = latent + 0.5 * rng.normal(size=latent.shape)
   b = latent + 3.0 * rng.normal(size=latent.shape)
   same, p_value = _difference(test, a, a)
-  assert same == scoring.Estimate(0.0, 0.0, 0.0)
+  assert same == Estimate(0.0, 0.0, 0.0)
   assert p_value == 1.0
   better, p_value = _difference(test, a, b)
   assert better.low > 0
