@@ -59,6 +59,7 @@ class DataSet:
     return self._sources[split]
 
   def _open(self, split: str) -> EcgSource:
+    """The records of a split, of training no more than `max_train`."""
     name, most = self._splits[split], self._splits["max_train"]
     source = EcgSource(self.name, name, self._data_dir)
     if split == "train" and 0 < most < len(source):
@@ -111,18 +112,18 @@ def choose(names: str, data_dir: pathlib.Path) -> list[str]:
     UserError: none is named, and none is built.
   """
   words = [word for word in map(str.strip, names.split(",")) if word]
-  found = words or _built(data_dir)
-  if not found:
+  chosen = words or _built(data_dir)
+  if not chosen:
     raise UserError(
       f"no data set in {data_dir}; build one: python -m data_builders.build"
       " --dataset=synthetic_ecg/demo"
     )
-  return found
+  return chosen
 
 
 def _built(data_dir: pathlib.Path) -> list[str]:
   """Built data sets with labels; those of a preset first, in their order."""
-  found = {
+  names = {
     str(path.relative_to(data_dir).parent.parent)
     for path in data_dir.glob("*/*/*/metadata.json")
     if json.loads(path.read_text(encoding="utf-8")).get("label_sets")
@@ -133,4 +134,4 @@ def _built(data_dir: pathlib.Path) -> list[str]:
     corpus = name.split("/")[0]
     return first.index(corpus) if corpus in first else len(first), name
 
-  return sorted(found, key=place)
+  return sorted(names, key=place)

@@ -14,7 +14,7 @@ import os
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -169,7 +169,7 @@ def _plain(axes: Axes) -> None:
   axes.set_axisbelow(True)
 
 
-def _style(k: int) -> dict:
+def _style(k: int) -> dict[str, Any]:
   """Colour and marker of the k-th encoder, another for each of 36."""
   colour = _COLOURS[k % len(_COLOURS)]
   return {
@@ -189,7 +189,7 @@ def _draw_value(
 ) -> None:
   """The value of the k-th encoder and its interval, at a place on the axis."""
 
-  def draw(values: Sequence[float], **style) -> None:
+  def draw(values: Sequence[float], **style: Any) -> None:
     places = [at] * len(values)
     xy = (places, values) if upright else (values, places)
     axes.plot(*xy, zorder=3 + (k == 0), **style)
@@ -290,6 +290,7 @@ def _finish_scores(
 
 
 def _title(axes: Axes, title: str) -> None:
+  """A title above the plot, if there is one."""
   if title:
     axes.set_title(title, fontsize=11, loc="left", color=INK)
 
@@ -311,6 +312,7 @@ def _legend(
 def _add_legend(
   figure: Figure, handles: Sequence[Line2D], place: str, columns: int
 ) -> None:
+  """A legend outside the plots, see `Figure.legend` for `place`."""
   figure.legend(
     handles=handles, loc=place, ncols=columns, frameon=False, fontsize=9
   )
@@ -393,4 +395,5 @@ def parts(
 
 
 def _part(row: Row) -> str:
+  """The part in "NAME, PART"."""
   return row.metric.split(", ")[1]

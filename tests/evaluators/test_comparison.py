@@ -35,8 +35,8 @@ def test_results_on_other_records_cannot_be_compared():
 
 
 def test_rows_hold_every_number_and_its_distance_to_the_best():
-  found = made.make_pair()
-  rows = made.make_rows(found)
+  every = made.make_pair()
+  rows = made.make_rows(every)
   keys = [(r.encoder, r.setting, r.metric, r.label) for r in rows]
   assert len(set(keys)) == len(keys)
   # Two settings; AUROC and AUPRC of the average and of three labels; recall.
@@ -48,7 +48,7 @@ def test_rows_hold_every_number_and_its_distance_to_the_best():
   assert best.difference is None and best.p_value is None
   assert worse.difference == pytest.approx(worse.value - best.value)
   assert worse.difference_high < 0 and worse.p_value == worse.p_holm < 0.05
-  outcomes = [r.findings.outcomes[1] for r in found]
+  outcomes = [r.findings.outcomes[1] for r in every]
   expected = np.diff([o.samples[1, 0] for o in outcomes], axis=0)[0]
   row = by_key["random", "probe_100", "AUPRC", "A"]
   np.testing.assert_allclose(
@@ -56,7 +56,7 @@ def test_rows_hold_every_number_and_its_distance_to_the_best():
     np.quantile(expected, (0.025, 0.975)),
     atol=1e-6,
   )
-  assert row.num_positive == found[0].findings.test.labels[:, 0].sum()
+  assert row.num_positive == every[0].findings.test.labels[:, 0].sum()
   assert by_key["random", "probe_1", "AUROC", "rare"].note
   assert by_key["random", "s", "recall@1", ""].value == 0.5
   lines = list(csv.DictReader(io.StringIO(render.to_csv(rows))))
@@ -65,24 +65,24 @@ def test_rows_hold_every_number_and_its_distance_to_the_best():
 
 
 def test_runs_that_differ_by_their_seed_are_one_row():
-  found = [made.make_result("a", seed=i, run=i) for i in range(3)]
-  found.append(made.make_result("b", noise=3.0, seed=5))
-  row = next(r for r in made.make_rows(found) if r.setting == "probe_1")
+  every = [made.make_result("a", seed=i, run=i) for i in range(3)]
+  every.append(made.make_result("b", noise=3.0, seed=5))
+  row = next(r for r in made.make_rows(every) if r.setting == "probe_1")
   values = [
-    r.findings.outcomes[0].evaluation.macro_auroc.value for r in found[:3]
+    r.findings.outcomes[0].evaluation.macro_auroc.value for r in every[:3]
   ]
   assert (row.encoder, row.seeds, row.subsets) == ("a", 3, 2)
   assert row.value == pytest.approx(np.mean(values))
   assert row.seed_std == pytest.approx(np.std(values, ddof=1))
-  (table,) = tables.make(made.make_rows(found), found, tasks.TASKS)[:1]
+  (table,) = tables.make(made.make_rows(every), every, tasks.TASKS)[:1]
   assert any("over up to 3 pretraining seeds" in n for n in table.notes)
 
 
 def test_seeds_without_any_label_scored():
-  found = [made.make_result(seed=i, run=i, min_positives=500) for i in range(2)]
-  rows = made.make_rows(found)
+  every = [made.make_result(seed=i, run=i, min_positives=500) for i in range(2)]
+  rows = made.make_rows(every)
   assert all(row.value is None for row in rows if row.label)
-  (table,) = tables.make(rows, found, tasks.TASKS)[:1]
+  (table,) = tables.make(rows, every, tasks.TASKS)[:1]
   assert any("Mean over 2 pretraining seeds. " in n for n in table.notes)
   assert any("Nothing is scored" in note for note in table.notes)
 
@@ -106,10 +106,10 @@ def test_p_values_are_corrected_for_their_number():
 
 def test_many_encoders_can_still_be_told_apart():
   # 28 pairs: with 100 swaps no corrected p could be below 0.27.
-  found = [made.make_result(f"e{i}", noise=0.2 + i, seed=i) for i in range(8)]
+  every = [made.make_result(f"e{i}", noise=0.2 + i, seed=i) for i in range(8)]
   rows = [
     r
-    for r in made.make_rows(found)
+    for r in made.make_rows(every)
     if r.label == "macro" and r.metric == "AUROC"
   ]
   assert min(r.p_holm for r in rows if r.p_holm is not None) < 0.05

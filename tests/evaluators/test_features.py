@@ -43,9 +43,9 @@ def test_features_are_computed_once_and_damage_is_no_obstacle(data, tmp_path):
 
 def test_damaged_features_are_refused(data, tmp_path):
   store = planted.store(tmp_path)
-  found = store.encoder.ecg(data.test)
-  found.shared[3, 0] = np.nan
-  store.encoder.ecg = lambda source: found
+  damaged = store.encoder.ecg(data.test)
+  damaged.shared[3, 0] = np.nan
+  store.encoder.ecg = lambda source: damaged
   with pytest.raises(UserError, match="for 1 of 1501 records of planted/0"):
     store.ecg(data.test)
   assert not list(tmp_path.iterdir())

@@ -46,13 +46,13 @@ def test_reconstruction_measures_a_planted_error():
   findings = reconstruction.reconstruct(
     encoder.trained, source, index, batch_size=8, num_bootstrap=50
   )
-  found = {(m.setting, m.name.split(", ")[1]): m for m in findings.measures}
-  assert len(found) == 2 * (1 + 12 + 4)
+  measures = {(m.setting, m.name.split(", ")[1]): m for m in findings.measures}
+  assert len(measures) == 2 * (1 + 12 + 4)
   for setting in reconstruction.KINDS:
     # The error is 0.3 deviations of each patch, the floor of 1e-3 included.
-    value = found[setting, "all"].estimate.value
+    value = measures[setting, "all"].estimate.value
     assert 0.09 <= value < 0.1
-    regions = [found[setting, r].estimate.value for r in ("QRS", "rest")]
+    regions = [measures[setting, r].estimate.value for r in ("QRS", "rest")]
     assert regions[0] < value < regions[1]  # where the signal is, and is not
   model = encoder.trained.model
   model.reconstruct = False
@@ -64,11 +64,11 @@ def test_reconstruction_measures_a_planted_error():
 def test_regions_follow_the_beats(rate):
   signal = Waves().signal(0)["ecg"][1] / 1000
   signal = np.repeat(signal, rate // 100)
-  found = reconstruction.regions(signal, rate)
+  region = reconstruction.regions(signal, rate)
   names = np.array(reconstruction.REGIONS)
   for beat in Waves.beats()[1:-1]:
     at = {-0.15: "P", 0.0: "QRS", 0.25: "T", -0.3: "rest"}
     for delay, name in at.items():
-      assert names[found[round((beat + delay) * rate)]] == name
+      assert names[region[round((beat + delay) * rate)]] == name
   flat = reconstruction.regions(np.zeros(1000), 100)
   assert (names[flat] == "rest").all()

@@ -14,8 +14,8 @@ from cgdmer_jax.evaluators.scores import render, results, tables
 from tests.evaluators import made
 
 
-def _table(found):
-  return tables.make(made.make_rows(found), found, tasks.TASKS)[0]
+def _table(every):
+  return tables.make(made.make_rows(every), every, tasks.TASKS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_table_joins_tasks_and_says_what_was_skipped(table):
 
 
 def test_table_of_many_compares_with_the_best():
-  found = [*made.make_pair(), made.make_result("worst", noise=9.0, seed=2)]
-  table = _table(found)
+  every = [*made.make_pair(), made.make_result("worst", noise=9.0, seed=2)]
+  table = _table(every)
   names = [row[0] for row in table.rows]
   assert names[3:] == ["random minus best", "worst minus best"]
   assert all(row[2].startswith("-") for row in table.rows[3:])
@@ -77,8 +77,8 @@ def test_table_says_that_patients_are_unknown(table):
 
 
 def test_table_says_when_no_difference_is_shown():
-  found = made.make_pair(task="zero_shot", noise=1.0)
-  cell = _table(found).rows[2][1]
+  every = made.make_pair(task="zero_shot", noise=1.0)
+  cell = _table(every).rows[2][1]
   assert cell.endswith("no difference shown") and "p =" not in cell
 
 
@@ -94,14 +94,14 @@ def test_label_mode_is_told_where_it_matters(table):
 
 
 def test_other_label_sets_and_tasks_have_tables_of_their_own():
-  found = [
+  every = [
     *made.make_pair(),
     *made.make_pair(label_set="rhythm"),
     made.make_result(task="transfer"),
   ]
   assert [
     t.title.split(":")[0].split(" [")[0]
-    for t in tables.make(made.make_rows(found), found, tasks.TASKS)
+    for t in tables.make(made.make_rows(every), every, tasks.TASKS)
   ] == [
     *("ptb_xl/100hz, form", "ptb_xl/100hz, rhythm"),
     "ptb_xl/100hz, form, transfer",

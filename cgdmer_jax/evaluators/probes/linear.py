@@ -146,7 +146,7 @@ def subset(num_records: int, fraction: float, seed: int) -> np.ndarray:
   Args:
     num_records: N, of the label set.
     fraction: in (0, 1].
-    seed: of the permutation.
+    seed: decides the permutation.
 
   Returns:
     ceil(fraction * N) record numbers; a smaller fraction's are the first of a
@@ -284,7 +284,7 @@ def score(
     data: the test records, with their features.
     probes: that differ in their training subset alone.
     setting: name of the outcome.
-    fraction: of the training records.
+    fraction: part of the training records that they saw.
     strengths: that the probes were chosen from.
     **options: see `scoring.evaluate`.
   """

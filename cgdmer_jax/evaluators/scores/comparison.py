@@ -45,7 +45,7 @@ def difference(
     a: an outcome.
     b: another, with the same resamples of subjects.
     num_permutations: swaps of the permutation test.
-    seed: of the swaps.
+    seed: decides the swaps.
 
   Returns:
     The difference with its interval, and the p value of the permutation test;
@@ -260,6 +260,7 @@ def _label_number(
 
 
 def _macro_auroc(outcome: Outcome) -> _Number:
+  """The macro AUROC with its resamples."""
   macro = statistics.macro(outcome.samples[0])
   return _Number(outcome.evaluation.macro_auroc, macro, {})
 

@@ -76,7 +76,7 @@ def to_rich(table: Table, width: int) -> list[rich.table.Table]:
 
   Args:
     table: in words.
-    width: of the terminal, in characters.
+    width: characters that the terminal shows in a line.
 
   Returns:
     As many tables below each other as let every number be read whole; the first

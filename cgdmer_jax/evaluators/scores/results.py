@@ -47,7 +47,7 @@ class Identity:
   Attributes:
     name: row of tables; encoders that differ in their seed alone share it.
     fingerprint: hash of all that its features depend on, besides the records.
-    seed: of its pretraining, or of its random weights; None where unknown.
+    seed: decided its pretraining or its random weights; None where unknown.
     checkpoint: where its weights come from; empty for random ones.
     step: updates they have seen; None for random ones.
   """
@@ -67,7 +67,7 @@ class Result:
     encoder: which one.
     task: such as "linear_probe".
     dataset: name with configuration, such as "ptb_xl/100hz".
-    split: of the test records.
+    split: name of the test split.
     label_set: name, and what was learnt from if it is another; empty for a task
       without labels.
     label_mode: that of the data set, see `data_builders/label_modes.py`.
@@ -172,6 +172,7 @@ _PLAIN += ("options",)
 
 
 def _without_arrays(item: Outcome | Measure) -> dict:
+  """The fields as JSON has them, without `scores` and `samples`."""
   fields = {
     f.name: getattr(item, f.name)
     for f in dataclasses.fields(item)
@@ -184,6 +185,7 @@ def _without_arrays(item: Outcome | Measure) -> dict:
 
 
 def _arrays(findings: Findings) -> dict[str, np.ndarray]:
+  """What goes into the `.npz`: test records, scores and resamples."""
   test = findings.test
   arrays = {
     "record_ids": test.record_ids,

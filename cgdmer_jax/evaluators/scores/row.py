@@ -28,15 +28,15 @@ class Row:
     subset_std: standard deviation over these, mean over pretraining seeds.
     num_positive: test records with the label.
     prevalence: their share, about the AUPRC of random scores.
-    chance: of a measure: its value for an encoder that knows nothing.
+    chance: for measures, the value of an encoder that knows nothing.
     best: encoder with the best value of this number.
     difference: value minus that of the best, with its interval.
     difference_low: see `difference`.
     difference_high: see `difference`.
-    p_value: of the paired permutation test; for macro AUROCs.
+    p_value: by the paired permutation test; for macro AUROCs.
     p_holm: corrected for the number of pairs of encoders (Holm).
     better: "higher", "lower" or "" (neither; then nothing is best).
-    unit: of a measure.
+    unit: for measures; "" for shares and the like.
     main: whether it belongs in a short table.
     note: why there is no value.
   """

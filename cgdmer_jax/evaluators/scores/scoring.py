@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.scores import statistics
+from cgdmer_jax.evaluators.scores import ranking, statistics
 from cgdmer_jax.evaluators.scores.findings import (
   Estimate,
   Evaluation,
@@ -26,7 +26,7 @@ def check_arrays(
   """Labels of one split as uint8, after checks that name what is wrong.
 
   Args:
-    name: of the split, for the message.
+    name: the split, for the message.
     rows: N of the features or scores that go with the labels.
     labels: (N, L) 0 or 1.
     label_names: L names.
@@ -123,7 +123,7 @@ def evaluate(
       order of records within a label matters.
     min_positives: see `counted_labels`.
     num_bootstrap: resamples of subjects.
-    seed: of the resampling; equal seeds pair the draws of different models.
+    seed: decides the resampling; equal seeds pair the draws of models.
     **training: further fields of the outcome.
 
   Returns:
@@ -169,8 +169,8 @@ def summarise(
   """What scores (K, N, L) and their resamples (2, L', R) say."""
   columns = np.flatnonzero(counted_labels(test.labels, min_positives))
   labels, scores = test.labels[:, columns], scores[:, :, columns]
-  aurocs = _per_label(statistics.auroc, labels, scores)
-  precisions = _per_label(statistics.average_precision, labels, scores)
+  aurocs = _per_label(ranking.auroc, labels, scores)
+  precisions = _per_label(ranking.average_precision, labels, scores)
   place = {j: i for i, j in enumerate(columns)}
   rows = []
   for j, name in enumerate(test.label_names):
@@ -251,7 +251,7 @@ def mean_measure(
 
   Args:
     setting: see `Measure`, as are the next two.
-    name: of the number.
+    name: what is measured.
     better: "higher", "lower" or "".
     values: (N,) summed over the records.
     weights: (N, R) of `statistics.subject_weights`.
@@ -282,6 +282,7 @@ def estimate(value: float, samples: np.ndarray) -> Estimate:
 
 
 def _skip_reason(positive: int, negative: int, least: int) -> str:
+  """Why a label with so many positives and negatives does not count."""
   if not positive:
     return "no positive in test"
   if not negative:

@@ -1,4 +1,4 @@
-"""The tasks of the benchmark: a file each, found by being here."""
+"""The tasks of the benchmark: every file in this folder is one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def registered() -> dict[str, Task]:
   Raises:
     ValueError: a file has no `TASK` of its own name.
   """
-  found = []
+  every = []
   for file in pkgutil.iter_modules(__path__):
     module = importlib.import_module(f"{__name__}.{file.name}")
     task = getattr(module, "TASK", None)
     if task is None or task.name != file.name:
       raise ValueError(f"{module.__file__} has no TASK named {file.name!r}")
-    found.append(task)
-  found.sort(key=lambda task: (task.order, task.name))
-  return {task.name: task for task in found}
+    every.append(task)
+  every.sort(key=lambda task: (task.order, task.name))
+  return {task.name: task for task in every}
 
 
 TASKS: Mapping[str, Task] = registered()

@@ -97,7 +97,7 @@ def disentanglement(
     subjects_test: (N,) subject ids.
     label_names: L names.
     record_ids_test: (N,) ids.
-    seed: of the resampling.
+    seed: decides the resampling.
     **options: see `scoring.evaluate`.
 
   Returns:
@@ -113,15 +113,7 @@ def disentanglement(
   for split, numbers in rows.items():
     if not len(numbers):
       raise UserError(f"no {split} record has a report")
-  parts = ["shared"] + ["specific"] * (ecg["test"].specific is not None)
-  values: _Parts = {
-    (modality, part): {
-      split: getattr(embeddings[split], part)[numbers]
-      for split, numbers in rows.items()
-    }
-    for modality, embeddings in (("ecg", ecg), ("report", report))
-    for part in parts
-  }
+  values = _parts("ecg", ecg, rows) | _parts("report", report, rows)
   ids = np.asarray(record_ids_test).astype(str)[rows["test"]]
   subjects = np.asarray(subjects_test).astype(str)[rows["test"]]
   # The two modalities of a record of unknown patient are of one patient.
@@ -137,19 +129,55 @@ def disentanglement(
     for (modality, part), x in values.items()
   ]
   num_bootstrap = outcomes[0].samples.shape[-1]
-  measures = [
-    _modality(values, part, subjects, ids, num_bootstrap, seed)
-    for part in parts
-  ]
-  weights = statistics.subject_weights(subjects, num_bootstrap, seed)
-  measures += _resemblances(values, weights)
+  measures = _measures(values, subjects, ids, num_bootstrap, seed)
   test, _ = scoring.make_test_set(subjects, present["test"], label_names, ids)
   return Findings(test, tuple(outcomes), tuple(measures))
+
+
+def _parts(
+  modality: str,
+  embeddings: Mapping[str, cgdmer.Embedding],
+  rows: Mapping[str, np.ndarray],
+) -> _Parts:
+  """The parts that a modality has, of the records `rows` of each split."""
+  has_specific = embeddings["test"].specific is not None
+  return {
+    (modality, part): {
+      split: getattr(embeddings[split], part)[numbers]
+      for split, numbers in rows.items()
+    }
+    for part in ("shared", *["specific"] * has_specific)
+  }
 
 
 def _probe(data: linear.Data, setting: str, **options: Any) -> Outcome:
   """Scores of a probe that is trained on all records."""
   return linear.score(data, linear.fit(data, 1.0), setting, **options)
+
+
+def _measures(
+  values: _Parts,
+  subjects: np.ndarray,
+  ids: np.ndarray,
+  num_bootstrap: int,
+  seed: int,
+) -> list[Measure]:
+  """What is told about parts without labels.
+
+  Args:
+    values: embeddings of all parts.
+    subjects: (N,) subject ids of the test records.
+    ids: (N,) ids of the test records.
+    num_bootstrap: resamples of subjects.
+    seed: decides the resampling.
+  """
+  weights = statistics.subject_weights(subjects, num_bootstrap, seed)
+  parts = [part for modality, part in values if modality == "ecg"]
+  modalities = [
+    _modality(values, part, subjects, ids, num_bootstrap, seed)
+    for part in parts
+  ]
+  return modalities + _resemblances(values, weights)
 
 
 def _modality(

@@ -64,8 +64,15 @@ class _Classifier:
   def step(self) -> Callable:
     """Compiled: the next parameters and state, and the loss of the batch."""
 
-    def step(params, state, others, ecg, lead_valid, labels):
-      def loss(params):
+    def step(
+      params: dict,
+      state: optax.OptState,
+      others: dict,
+      ecg: jax.Array,
+      lead_valid: jax.Array,
+      labels: jax.Array,
+    ) -> tuple[dict, optax.OptState, jax.Array]:
+      def loss(params: dict) -> jax.Array:
         x = self.logits(params, others, ecg, lead_valid)
         return optax.sigmoid_binary_cross_entropy(x, labels).mean()
 
@@ -79,7 +86,9 @@ class _Classifier:
   def _score(self) -> Callable:
     """Compiled: scores of a batch, in place of an embedding."""
 
-    def score(params, others, ecg, lead_valid):
+    def score(
+      params: dict, others: dict, ecg: jax.Array, lead_valid: jax.Array
+    ) -> cgdmer.Embedding:
       return cgdmer.Embedding(
         self.logits(params, others, ecg, lead_valid), None
       )
@@ -91,7 +100,7 @@ class _Classifier:
   ) -> np.ndarray:
     """Scores of all records of a source, float32 (N, L)."""
 
-    def embed(ecg, lead_valid):
+    def embed(ecg: jax.Array, lead_valid: jax.Array) -> cgdmer.Embedding:
       return self._score(params, self.others, ecg, lead_valid)
 
     mesh = self.forward.mesh
@@ -126,15 +135,10 @@ def finetune(
   """
   batch_size = _batch_size(len(sources["train"]), config.batch_size, trained)
   per_epoch = max(1, len(sources["train"]) // batch_size)
-  total = config.epochs * per_epoch
-  optimizer = optax.adamw(
-    optax.warmup_cosine_decay_schedule(
-      0.0, config.lr, max(1, total // 10), max(2, total)
-    ),
-    weight_decay=config.weight_decay,
-  )
   params, others = _initial(trained, labels["train"])
-  classifier = _Classifier(trained.forward, others, optimizer)
+  classifier = _Classifier(
+    trained.forward, others, _optimizer(config, config.epochs * per_epoch)
+  )
   targets = labels["train"].astype(np.float32)
   batches = pipeline.train_batches(
     sources["train"],
@@ -162,6 +166,14 @@ def finetune(
     )
   scores = classifier.predict(best, sources["test"], eval_batch_size)
   return scores, {"validation_loss_by_epoch": losses}
+
+
+def _optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
+  """AdamW with warm-up over a tenth of the steps, then cosine decay."""
+  schedule = optax.warmup_cosine_decay_schedule(
+    0.0, config.lr, max(1, steps // 10), max(2, steps)
+  )
+  return optax.adamw(schedule, weight_decay=config.weight_decay)
 
 
 def _batch_size(records: int, wanted: int, trained: TrainedModel) -> int:

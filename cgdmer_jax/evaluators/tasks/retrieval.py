@@ -77,7 +77,7 @@ def retrieval(
     subjects: (N,) subject ids, drawn for the intervals; the candidates stay.
     record_ids: (N,) ids.
     num_bootstrap: resamples of subjects.
-    seed: of the draws.
+    seed: decides the resamples.
 
   Returns:
     Measures recall@1, @5, @10 and median rank in both directions: means over
@@ -103,27 +103,8 @@ def retrieval(
     (),
   )
   weights = statistics.subject_weights(test.subjects, num_bootstrap, seed)
-  number = np.arange(len(texts))
-  copies = np.bincount(group)
-  # Place of each text, and of its first recording, in the best constant order.
-  place = np.empty(len(texts))
-  place[np.argsort(-copies, kind="stable")] = 1 + number
-  measures = _measures(
-    "ecg_to_report",
-    ranks(ecg, reports, (group, number)),
-    place[group],
-    np.ones(len(group)),
-    weights,
-    len(texts),
-  )
-  measures += _measures(
-    "report_to_ecg",
-    ranks(reports, ecg, (number, group))[group],
-    place[group],
-    1 / copies[group],
-    weights,
-    len(group),
-  )
+  measures = _ecg_to_report(ecg, reports, group, weights)
+  measures += _report_to_ecg(ecg, reports, group, weights)
   details = {
     "retrieval": {
       "num_records": len(group),
@@ -132,6 +113,54 @@ def retrieval(
     }
   }
   return Findings(test, measures=tuple(measures), details=details)
+
+
+def _ecg_to_report(
+  ecg: np.ndarray, reports: np.ndarray, group: np.ndarray, weights: np.ndarray
+) -> list[Measure]:
+  """Every recording looks for its report.
+
+  Args:
+    ecg: (N, D) unit vectors.
+    reports: (R, D) unit vectors.
+    group: (N,) report of each recording.
+    weights: (N, S) how often each record is in each resample.
+  """
+  return _measures(
+    "ecg_to_report",
+    ranks(ecg, reports, (group, np.arange(len(reports)))),
+    _constant_ranks(group),
+    np.ones(len(group)),
+    weights,
+    len(reports),
+  )
+
+
+def _report_to_ecg(
+  ecg: np.ndarray, reports: np.ndarray, group: np.ndarray, weights: np.ndarray
+) -> list[Measure]:
+  """Every report looks for one of its recordings; see `_ecg_to_report`."""
+  rank = ranks(reports, ecg, (np.arange(len(reports)), group))
+  return _measures(
+    "report_to_ecg",
+    rank[group],
+    _constant_ranks(group),
+    1 / np.bincount(group)[group],
+    weights,
+    len(group),
+  )
+
+
+def _constant_ranks(group: np.ndarray) -> np.ndarray:
+  """Rank (N,) of each record's text in the best constant order of texts.
+
+  The first recording of a text has the same rank in the best constant order of
+  recordings: one of each text, frequent texts first.
+  """
+  copies = np.bincount(group)
+  place = np.empty(len(copies))
+  place[np.argsort(-copies, kind="stable")] = 1 + np.arange(len(copies))
+  return place[group]
 
 
 def _measures(
@@ -149,7 +178,7 @@ def _measures(
     rank: (N,) rank of the query that each record has part in.
     constant: (N,) its rank in the best constant order.
     share: (N,) part of the query that the record stands for.
-    weights: (N, R) how often each record is in each resample.
+    weights: (N, S) how often each record is in each resample.
     num_candidates: that each query is compared with.
   """
   measures = [

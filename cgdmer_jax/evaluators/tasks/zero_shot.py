@@ -15,7 +15,7 @@ import numpy as np
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.scores import ranking, scoring
 from cgdmer_jax.evaluators.scores.findings import Findings, TestSet
 from cgdmer_jax.evaluators.task import Inputs, Options, Task
 
@@ -141,9 +141,7 @@ def _with_one_prompt(
   for i in range(max(map(len, prompt_embeddings.values()))):
     one = {k: v[[min(i, len(v) - 1)]] for k, v in prompt_embeddings.items()}
     scores = cosine_scores(embeddings, class_embeddings(one, test.label_names))
-    aurocs = [
-      statistics.auroc(test.labels[:, j], scores[:, j]) for j in counted
-    ]
+    aurocs = [ranking.auroc(test.labels[:, j], scores[:, j]) for j in counted]
     macros.append(float(np.mean(aurocs)))
   return macros
 
