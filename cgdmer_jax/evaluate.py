@@ -178,7 +178,7 @@ def _result(
     label_set=inputs.topic,
     label_mode=data.test.label_mode,
     key=key,
-    options=splits | options.as_set(),
+    options=splits | options.configured(),
     findings=task.run(inputs, options),
   )
   if jax.process_index() == 0:

@@ -1,10 +1,10 @@
 """What a task of the benchmark is, and what it is given.
 
-A task is a file in `tasks/` that ends with `TASK = Task(...)`. Its result is
-kept under a key that is made of what the task is given: the encoder, the
-records, the label set, and the options that it declares. A task cannot read an
-option that it has not declared, so a result is never taken for that of other
-options.
+A task is a file in `tasks/` that ends with `TASK = Task(...)`, and a
+configuration of the same name in `configs/`. Its result is kept under a key
+that is made of all that the task is given: the encoder, the records, the label
+set, and the options that it declares. A task cannot read an option that it does
+not declare, so an old result is never taken for that of other options.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from cgdmer_jax import trained_model
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import prompts
-from cgdmer_jax.evaluators.data_set import DataSet
+from cgdmer_jax.evaluators.data_set import SPLITS, DataSet
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.evaluators.scores.comparison import Row
@@ -48,9 +48,9 @@ class Inputs:
 
   Attributes:
     store: an encoder with its features.
-    data: the data set that is scored, and learnt from unless there is `source`.
+    data: the data set that is scored; without a `source`, learnt from, too.
     label_set: name; empty for a task without labels.
-    source: what is learnt from, for a task with `Task.sources`.
+    source: another data set that is learnt from; see `Task.sources`.
   """
 
   store: features.Store
@@ -131,7 +131,7 @@ class Options:
       raise value
     return value
 
-  def as_set(self) -> dict[str, Any]:
+  def configured(self) -> dict[str, Any]:
     """The declared fields as they are in the configuration."""
     return self._fields.to_dict()
 
@@ -141,7 +141,7 @@ class Options:
       name: str(value) if isinstance(value, UserError) else value
       for name, value in self._read.items()
     }
-    return self.as_set() | read
+    return self.configured() | read
 
 
 def _read_prompts(
@@ -167,23 +167,27 @@ class Task:
     name: name of its file, and of its configuration.
     run: does it. Raises UserError where the encoder or the data set cannot take
       part; the rest of the benchmark goes on.
-    order: place among the tasks where all are done.
+    order: place among the tasks, where all of them are done; ascending.
     labels: which label sets of a data set it is done on: "every" one, the
       "first" (unless label sets are asked for by name), or "" for a task
       without labels.
     options: fields of `config.evaluation` that `run` reads, besides
       `num_bootstrap`, which can always be read.
-    sources: for a task that learns from another data set: from the data set,
-      its label set and the data sets of other corpora to what it can learn
-      from. It is run once for each, and once with None if there is nothing.
-    own_table: whether it has tables and figures of its own, beside those that
-      all other tasks share.
-    heading: from one of its settings to the heading of a column.
-    label_figure: whose AUROC is drawn label by label: that of the task with the
-      least number, in its last setting. None: it is never drawn.
-    figure: draws the rows of the task on one data set and label set, from rows,
-      names of all encoders in order, and a title. None: macro AUROCs are drawn,
-      if there are any.
+    sources: for a task that learns from another data set. It takes the data set
+      that is scored, its label set, and the data sets of other corpora, and
+      returns what can be learnt from. The task is run once for each of them;
+      once without a source, if there is none. None: no other data set is
+      needed.
+    own_table: whether it has tables and figures of its own. The other tasks
+      share theirs.
+    heading: turns one of its settings into the heading of a column.
+    label_figure: rank in the figure of single labels. Of the tasks that were
+      done, the one with the least rank is drawn, in its last setting. None: it
+      is never drawn.
+    figure: draws what the task found on one data set and label set. It takes
+      the rows, the names of all encoders, whose order decides the colours, and
+      a title. For a task with its own table the figure takes the place of that
+      of its macro AUROCs.
   """
 
   name: str
@@ -202,15 +206,11 @@ class Task:
 
 def make_key(task: Task, inputs: Inputs, options: Options) -> str:
   """The key of a result: a hash of all that it depends on."""
-  learnt = inputs.source.data if inputs.source else inputs.data
+  given = [inputs.data] + ([inputs.source.data] if inputs.source else [])
   return results.make_key(
     task.name,
     inputs.topic,
     inputs.store.encoder.identity.fingerprint,
     options.decisive(),
-    [
-      learnt.source("train").fingerprint,
-      learnt.source("validation").fingerprint,
-      inputs.data.test.fingerprint,
-    ],
+    [data.source(split).fingerprint for data in given for split in SPLITS],
   )

@@ -1,4 +1,8 @@
-"""The tasks of the benchmark: every file in this folder is one."""
+"""The tasks of the benchmark: every file in this folder is one.
+
+A new task needs its file here and its configuration in `configs/`, nothing
+else; see `evaluators/task.py`.
+"""
 
 from __future__ import annotations
 
