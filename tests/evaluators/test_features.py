@@ -66,7 +66,6 @@ def foreign_file(data, tmp_path, monkeypatch):
   }
   path = tmp_path / "theirs.npz"
   np.savez(path, **arrays)
-  monkeypatch.setattr(foreign, "EcgSource", planted.Source)
   monkeypatch.setattr(
     foreign.index_lib, "load_index", lambda source: data.index(source.split)
   )

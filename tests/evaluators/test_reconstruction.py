@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 
 from cgdmer_jax.data.index import RecordIndex
+from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.tasks import reconstruction
 from tests.evaluators import planted
 
 
-class Waves:
+class Waves(EcgSource):
   """Recordings with beats at known times."""
 
   sampling_rate, num_samples, name, split = 100, 1000, "waves", "test"
+
+  def __init__(self):
+    pass  # nothing is read
 
   def __len__(self):
     return 30

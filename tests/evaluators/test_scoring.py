@@ -31,13 +31,13 @@ def _difference(test, a, b, **options):
 def test_records_without_a_label_are_no_part_of_the_set():
   labels = np.array([[0, 1], [0, 0], [1, 1]])
   test, belongs = scoring.make_test_set(
-    ["p", "q", "r"], labels, ("a", "b"), np.array(["x", "y", "z"])
+    np.array(["p", "q", "r"]), labels, ("a", "b"), np.array(["x", "y", "z"])
   )
   np.testing.assert_array_equal(belongs, [True, False, True])
   assert test.record_ids.tolist() == ["x", "z"]
   assert test.subjects.tolist() == ["p", "r"]
   with pytest.raises(UserError, match="no test record carries any .* a, b"):
-    scoring.make_test_set(["p"], np.zeros((1, 2)), ("a", "b"))
+    scoring.make_test_set(np.array(["p"]), np.zeros((1, 2)), ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_records_without_a_label_are_no_part_of_the_set():
 )
 def test_wrong_labels_are_refused(labels, message):
   with pytest.raises(ValueError, match=message):
-    scoring.make_test_set(["p", "q"], labels, ("a", "b"))
+    scoring.make_test_set(np.array(["p", "q"]), labels, ("a", "b"))
 
 
 def test_rare_and_single_class_labels_are_reported_not_scored():
@@ -76,7 +76,7 @@ def test_rare_and_single_class_labels_are_reported_not_scored():
 
 
 def test_nothing_scored_is_none_and_not_nan():
-  test, _ = scoring.make_test_set([1, 2], np.array([[1], [1]]), ("a",))
+  test, _ = scoring.make_test_set(np.arange(2), np.array([[1], [1]]), ("a",))
   scores = np.zeros((2, 1))
   result = _evaluate(test, scores, num_bootstrap=10)
   assert result.macro_auroc == Estimate(None, None, None)

@@ -72,7 +72,9 @@ class Fit:
 
 
 def fit(
-  features: np.ndarray, labels: np.ndarray, strengths: Sequence[float]
+  features: np.ndarray,
+  labels: np.ndarray,
+  strengths: Sequence[float] | np.ndarray,
 ) -> Fit:
   """Fits every label at every strength, on every subset.
 

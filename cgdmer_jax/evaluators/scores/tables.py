@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from matplotlib.figure import Figure
 
@@ -20,6 +20,7 @@ from cgdmer_jax.evaluators.scores.results import Result
 from cgdmer_jax.evaluators.scores.row import MACRO, Row
 
 
+@runtime_checkable
 class Shown(Protocol):
   """How a task is shown; see `task.Task`."""
 

@@ -30,7 +30,9 @@ _CHUNK = 1024  # queries compared at once
 
 
 def ranks(
-  queries: np.ndarray, candidates: np.ndarray, hits: np.ndarray
+  queries: np.ndarray,
+  candidates: np.ndarray,
+  hits: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
   """Rank of the best hit of each query.
 
