@@ -29,13 +29,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.encoders import features as features_lib
 from cgdmer_jax.evaluators.probes import logistic
 from cgdmer_jax.evaluators.scores import scoring
 from cgdmer_jax.evaluators.scores.findings import Outcome, TestSet
-from cgdmer_jax.evaluators.task import Inputs
 
 # From weights near zero on any subset to hardly regularised on 10^4 records.
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -206,33 +203,6 @@ def prepare(
   )
   x["test"] = _finite("test", np.asarray(features["test"]))[belongs]
   return Data(x, y, test)
-
-
-def load(
-  inputs: Inputs, representation: str, leads: Sequence[str] = LEADS
-) -> Data:
-  """Features of all splits of a data set, for one of its label sets.
-
-  Args:
-    inputs: encoder, data set and label set.
-    representation: see `features.represent`.
-    leads: those that are given of the test records; training and validation
-      records are whole.
-
-  Raises:
-    UserError: see `prepare` and `features.represent`.
-  """
-  data = inputs.data
-  labels = data.labels(inputs.label_set)
-  given = {"train": LEADS, "validation": LEADS, "test": leads}
-  x = {
-    split: features_lib.represent(
-      inputs.store.ecg(data.source(split), given[split]), representation
-    )
-    for split in labels
-  }
-  index = data.index("test")
-  return prepare(x, labels, index.subject_ids, inputs.label_names, index.ids)
 
 
 def fit(

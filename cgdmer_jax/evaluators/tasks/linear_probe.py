@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cgdmer_jax.data.leads import LEADS
+from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores.findings import Findings
 from cgdmer_jax.evaluators.task import Inputs, Options, Task
@@ -46,10 +48,39 @@ def linear_probe(
   return Findings(data.test, tuple(outcomes))
 
 
+def read(
+  inputs: Inputs, representation: str, leads: Sequence[str] = LEADS
+) -> linear.Data:
+  """Features of all splits of a data set, for one of its label sets.
+
+  Args:
+    inputs: encoder, data set and label set.
+    representation: see `features.represent`.
+    leads: those that are given of the test records; training and validation
+      records are whole.
+
+  Raises:
+    UserError: see `linear.prepare` and `features.represent`.
+  """
+  data = inputs.data
+  labels = data.labels(inputs.label_set)
+  given = {"train": LEADS, "validation": LEADS, "test": leads}
+  x = {
+    split: features.represent(
+      inputs.store.ecg(data.source(split), given[split]), representation
+    )
+    for split in labels
+  }
+  index = data.index("test")
+  return linear.prepare(
+    x, labels, index.subject_ids, inputs.label_names, index.ids
+  )
+
+
 def run(inputs: Inputs, options: Options) -> Findings:
   """Probes the encoder with each fraction of the training labels."""
   return linear_probe(
-    linear.load(inputs, options.representation),
+    read(inputs, options.representation),
     fractions=options.fractions,
     seeds=options.seeds,
     min_positives=options.min_positives,

@@ -13,7 +13,7 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores.findings import Findings
 from cgdmer_jax.evaluators.task import Inputs, Options, Task
-from cgdmer_jax.evaluators.tasks import zero_shot
+from cgdmer_jax.evaluators.tasks import linear_probe, zero_shot
 
 # All leads, and those that smaller devices record.
 LEAD_SUBSETS = {
@@ -29,13 +29,13 @@ def run(inputs: Inputs, options: Options) -> Findings:
 
   Without a report encoder there is no zero-shot; the details say so.
   """
-  whole = linear.load(inputs, options.representation)
+  whole = linear_probe.read(inputs, options.representation)
   probes = linear.fit(whole, 1.0)
   outcomes, details = [], {}
   for name, leads in LEAD_SUBSETS.items():
     outcomes.append(
       linear.score(
-        linear.load(inputs, options.representation, leads),
+        linear_probe.read(inputs, options.representation, leads),
         probes,
         f"probe_100_{name}",
         min_positives=options.min_positives,
