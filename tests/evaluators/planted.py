@@ -125,6 +125,8 @@ class Encoder:
 class Model:
   """In place of the modules: reads levels, restores but for a known error."""
 
+  # Passes for the modules where types are checked.
+  __class__ = property(lambda self: cgdmer.CGDMER)
   use_report = use_specific = False
   reconstruct = True
   use_mlm = False

@@ -43,9 +43,9 @@ def test_a_result_comes_back_and_nothing_else_is_left(tmp_path):
   path = results.write(tmp_path, result)
   assert len(list(path.parent.iterdir())) == 2
   again = results.read(path)
-  assert dataclasses.replace(again, findings=None) == dataclasses.replace(
-    result, findings=None
-  )
+  for field in dataclasses.fields(result):
+    if field.name != "findings":
+      assert getattr(again, field.name) == getattr(result, field.name)
   for a, b in (
     (again.findings.outcomes, result.findings.outcomes),
     (again.findings.measures, result.findings.measures),
