@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import re
 
 import jax
 import numpy as np
@@ -16,9 +15,12 @@ from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import preprocessing, reports, views
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import data_set, tasks
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.encoders import parse as encoders
-from cgdmer_jax.evaluators.tasks import adapters as tasks
+from cgdmer_jax.evaluators.probes import linear
+from cgdmer_jax.evaluators.task import Source
+from cgdmer_jax.evaluators.tasks import transfer
 from cgdmer_jax.train import checkpoint, setup, train_step
 from cgdmer_jax.train import tokenizer as tokenizer_lib
 from configs import benchmark
@@ -69,6 +71,10 @@ def config(**changes):
   return c
 
 
+def crash(*_, **__):
+  raise ZeroDivisionError
+
+
 def test_benchmark_goes_on_where_it_stopped(
   runs, data_dir, tmp_path, monkeypatch, capsys
 ):
@@ -79,22 +85,26 @@ def test_benchmark_goes_on_where_it_stopped(
     )
   )
   c.encoders = f"{runs}/*,random_convolutions"
-  done = tasks.TASKS["retrieval"]
-
-  def crash(*_, **__):
-    raise ZeroDivisionError
-
-  monkeypatch.setitem(tasks.TASKS, "retrieval", tasks.Task(crash, ""))
-  with pytest.raises(ZeroDivisionError):
-    evaluate.run(c, tmp_path, data_dir)
+  broken = dataclasses.replace(tasks.TASKS["retrieval"], run=crash)
+  with monkeypatch.context() as patch:
+    patch.setitem(tasks.TASKS, "retrieval", broken)
+    with pytest.raises(ZeroDivisionError):
+      evaluate.run(c, tmp_path, data_dir)
   before = {
     p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob("*/*.json")
   }
   assert len(before) == 3  # zero-shot, probe and fine-tuning of the first run
-  monkeypatch.setitem(tasks.TASKS, "retrieval", done)
   assert evaluate.run(c, tmp_path, data_dir)
   assert all(p.stat().st_mtime_ns == time for p, time in before.items())
-  document = json.loads((tmp_path / "results/comparison.json").read_text())
+  check_what_a_benchmark_leaves(tmp_path)
+  capsys.readouterr()
+  check_that_nothing_is_done_twice(c, tmp_path, data_dir, monkeypatch)
+  printed = capsys.readouterr().out.replace("\n", " ")
+  assert printed.count("over up to 2 pretraining seeds") == 2
+
+
+def check_what_a_benchmark_leaves(workdir):
+  document = json.loads((workdir / "results/comparison.json").read_text())
   macros = {
     (row["encoder"], row["task"]): row
     for row in document["rows"]
@@ -115,35 +125,43 @@ def test_benchmark_goes_on_where_it_stopped(
   assert "has no decoder" in reasons["clip", "reconstruction"]
   assert "features only" in reasons["random convolutions", "finetune"]
   assert "no other data set" in reasons["clip", "transfer"]
-  with (tmp_path / "results/comparison.csv").open() as file:
+  with (workdir / "results/comparison.csv").open() as file:
     assert len(list(csv.DictReader(file))) == len(document["rows"])
-  tables = (tmp_path / "results/tables.md").read_text()
+  tables = (workdir / "results/tables.md").read_text()
   assert "Not done:" in tables and "over up to 2 pretraining seeds" in tables
-  assert r"\toprule" in (tmp_path / "results/tables.tex").read_text()
-  assert len(list((tmp_path / "figures").iterdir())) == 3
-  # Once more: nothing is computed, everything is told again.
+  assert r"\toprule" in (workdir / "results/tables.tex").read_text()
+  assert {p.name for p in (workdir / "figures").iterdir()} == {
+    "auroc-synthetic_ecg-tiny-superclass.png",
+    "macro-synthetic_ecg-tiny-superclass.png",
+    "reconstruction-synthetic_ecg-tiny.png",
+  }
+  # The fields that decide a result are in it, and no others.
+  assert set(document["options"]["linear_probe"]) == {
+    *("train", "validation", "test", "max_train"),
+    *("representation", "fractions", "seeds", "min_positives"),
+    "num_bootstrap",
+  }
+
+
+def check_that_nothing_is_done_twice(c, workdir, data_dir, monkeypatch):
   monkeypatch.setattr(features, "extract", crash)
-  capsys.readouterr()
-  evaluate.run(c, tmp_path, data_dir)
-  assert "over up to 2 pretraining seeds" in capsys.readouterr().out.replace(
-    "\n", " "
-  )
+  evaluate.run(c, workdir, data_dir)
 
   # So it is when encoders have other names, in other company.
-  def rename(found):
-    for encoder in found:
+  def rename(parsed):
+    for encoder in parsed:
       name = f"{encoder.identity.name}!"
       encoder.identity = dataclasses.replace(encoder.identity, name=name)
 
   with monkeypatch.context() as patch:
     patch.setattr(encoders, "_name_apart", rename)
-    evaluate.run(c, tmp_path, data_dir)
-  assert "| mae! |" in (tmp_path / "results/tables.md").read_text()
+    evaluate.run(c, workdir, data_dir)
+  assert "| mae! |" in (workdir / "results/tables.md").read_text()
   # Other options are other results.
   c.evaluation.update(tasks=("linear_probe",), seeds=1)
-  monkeypatch.setattr(tasks.linear_probe, "fit", crash)
+  monkeypatch.setattr(linear, "fit", crash)
   with pytest.raises(ZeroDivisionError):
-    evaluate.run(c, tmp_path, data_dir)
+    evaluate.run(c, workdir, data_dir)
 
 
 def test_a_task_that_nobody_can_do_is_an_error(runs, data_dir, tmp_path):
@@ -181,8 +199,8 @@ def test_names_of_encoders(runs, data_dir):
   def parse(names):
     return encoders.parse(names, mesh, 16)
 
-  found = parse(f"{runs}/clip-*, {runs}/mae-0/checkpoints/7,random")
-  identities = [e.identity for e in found]
+  parsed = parse(f"{runs}/clip-*, {runs}/mae-0/checkpoints/7,random")
+  identities = [e.identity for e in parsed]
   assert [i.name for i in identities] == ["clip", "clip", "mae", "random"]
   assert [i.seed for i in identities] == [0, 1, 0, 0]
   assert [i.step for i in identities] == [7, 7, 7, None]
@@ -221,8 +239,8 @@ def test_a_run_that_is_not_done_is_no_seed_of_others(data_dir, tmp_path):
     make_run(
       data_dir, tmp_path / f"{seed}", "mae", seed, **{"train.steps": steps}
     )
-  found = encoders.parse(f"{tmp_path}/*", mesh, 16)
-  assert [e.identity.name for e in found] == ["mae", "mae", "mae, step 7"]
+  parsed = encoders.parse(f"{tmp_path}/*", mesh, 16)
+  assert [e.identity.name for e in parsed] == ["mae", "mae", "mae, step 7"]
 
 
 def test_features_of_others_with_one_file_name(tmp_path):
@@ -232,8 +250,8 @@ def test_features_of_others_with_one_file_name(tmp_path):
     ids = np.array([b"x", b"y"])
     np.savez(path, ids=ids, features=np.full((2, 3), i))
   mesh = sharding.make_mesh((-1, 1, 1))
-  found = encoders.parse(",".join(map(str, paths)), mesh, 16)
-  assert [e.identity.name for e in found] == [
+  parsed = encoders.parse(",".join(map(str, paths)), mesh, 16)
+  assert [e.identity.name for e in parsed] == [
     f"features ({name}/features.npz)" for name in "ab"
   ]
   for content in (b"", b"PK\x03\x04"):
@@ -249,9 +267,9 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
   runs, data_dir, tmp_path, monkeypatch
 ):
   """Sources with different findings are not cut to what they share."""
-  teachers = {"synthetic_ecg/tiny": [], "csn/100hz": []}
+  names = ("synthetic_ecg/tiny", "csn/100hz")
 
-  class Renamed(tasks.Data):
+  class Renamed(data_set.DataSet):
     def __init__(self, name, *rest):
       super().__init__("synthetic_ecg/tiny", *rest)
       self.name = name
@@ -259,26 +277,28 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
     def source(self, split):
       return EcgSource("synthetic_ecg/tiny", split, data_dir)
 
-    def teachers(self, label_set):
-      (other,) = self.others
-      teachers[self.name] = [(other, "form"), (other, label_set)]
-      return teachers[self.name]
+  def sources(data, label_set, others):
+    (other,) = others
+    assert {data.name, other.name} == set(names)
+    return [Source(other, "form"), Source(other, label_set)]
 
-  def findings(source, target, names):
+  def common_findings(source, target, labels):
     if source == target:
-      return {name: ((name,), (name,)) for name in names}
-    return {"first": (other_names[source][:1], names[:1])}
+      return {name: ((name,), (name,)) for name in labels}
+    return {"first": (label_sets[source][:1], labels[:1])}
 
-  other_names = EcgSource("synthetic_ecg/tiny", "test", data_dir).label_sets
-  monkeypatch.setattr(tasks, "Data", Renamed)
-  monkeypatch.setattr(tasks.transfer, "findings", findings)
-  c = config(tasks=("transfer",), datasets=",".join(teachers))
+  label_sets = EcgSource("synthetic_ecg/tiny", "test", data_dir).label_sets
+  changed = dataclasses.replace(tasks.TASKS["transfer"], sources=sources)
+  monkeypatch.setitem(tasks.TASKS, "transfer", changed)
+  monkeypatch.setattr(evaluate, "DataSet", Renamed)
+  monkeypatch.setattr(transfer, "common_findings", common_findings)
+  c = config(tasks=("transfer",), datasets=",".join(names))
   c.encoders = f"{runs}/mae-0"
   evaluate.run(c, tmp_path, data_dir)
   folders = {p.name for p in (tmp_path / "results").iterdir() if p.is_dir()}
   assert folders == {
     f"transfer-{a.replace('/', '_')}-superclass_from_{b.replace('/', '_')}_{s}"
-    for a, b in (teachers, [*teachers][::-1])
+    for a, b in (names, names[::-1])
     for s in ("form", "superclass")
   }
 
@@ -309,8 +329,8 @@ def test_random_convolutions_see_what_is_given(runs, data_dir):
   mesh = sharding.make_mesh((-1, 1, 1))
   (encoder,) = encoders.parse("random_convolutions", mesh, 8)
   source = EcgSource("synthetic_ecg/tiny", "test[:9]", data_dir)
-  found = encoder.ecg(source).shared
-  assert found.shape == (9, 2010) and np.isfinite(found).all()
+  shared = encoder.ecg(source).shared
+  assert shared.shape == (9, 2010) and np.isfinite(shared).all()
   # By hand, for the kernels of the first length and dilation.
   dilation, weights, biases = encoder._groups[0]
   assert dilation == 1
@@ -327,20 +347,12 @@ def test_random_convolutions_see_what_is_given(runs, data_dir):
     ]
   )
   count = len(weights)
-  np.testing.assert_allclose(found[3, :count], response.max(1), rtol=1e-3)
+  np.testing.assert_allclose(shared[3, :count], response.max(1), rtol=1e-3)
   np.testing.assert_allclose(
-    found[3, count : 2 * count], (response > 0).mean(1), atol=2e-3
+    shared[3, count : 2 * count], (response > 0).mean(1), atol=2e-3
   )
 
 
 def _filtered(ecg):
   x = jax.numpy.asarray(ecg[None] / 250.0, "float32")
   return np.asarray(preprocessing.bandpass(x, 100, 0.5, 0.0))[0]
-
-
-def test_every_task_has_a_configuration():
-  for task in tasks.TASKS:
-    module = __import__(f"configs.{task}", fromlist=["get_config"])
-    assert module.get_config().evaluation.tasks == (task,)
-    assert re.search(rf"configs/{task}\.py", module.__doc__)
-  assert set(benchmark.get_config().evaluation.tasks) == set(tasks.TASKS)

@@ -1,12 +1,17 @@
 """The order of the house: who may import whom, and how long a room may be."""
 
 import ast
+import fnmatch
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
+
+from tests import config_walk
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "cgdmer_jax"
@@ -164,3 +169,51 @@ def test_the_command_line_is_parsed_before_jax_is_imported():
     sys.exit("jax" in sys.modules or "numpy" in sys.modules)
   """)
   subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_configuration_does_not_climb():
+  """14 climbs when the whole of it was a parameter of 33 functions."""
+  assert config_walk.climbs(config_walk.journey()) <= 12
+
+
+def test_a_wheel_has_two_packages():
+  """Configurations are files of a checkout, no package called `configs`."""
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+  patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
+  folders = {path.parts[-2] for path in ROOT.glob("*/*.py")}
+  packed = {f for f in folders if any(fnmatch.fnmatch(f, p) for p in patterns)}
+  assert packed == {"cgdmer_jax", "data_builders"}
+
+
+def test_what_is_imported_is_declared():
+  """Names of packages on the left where they differ from the module."""
+  others = {
+    **{"absl-py": "absl", "importlib-resources": "importlib_resources"},
+    **{"array-record": "array_record", "orbax-checkpoint": "orbax"},
+    **{"tensorflow-datasets": "tensorflow_datasets"},
+    **{
+      "ml-collections": "ml_collections",
+      "huggingface-hub": "huggingface_hub",
+    },
+  }
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))[
+    "project"
+  ]
+  extras = project["optional-dependencies"]
+  declared = {
+    re.split(r"[^\w-]", line)[0]
+    for line in project["dependencies"] + extras["beam"] + extras["convert"]
+  }
+  declared = {others.get(name.replace("_", "-"), name) for name in declared}
+  declared.add("jaxlib")  # which jax is
+  ours = {
+    "cgdmer_jax",
+    "data_builders",
+    "configs",
+    "tests",
+    *sys.stdlib_module_names,
+  }
+  for path in sources("cgdmer_jax", "data_builders"):
+    for name in imports(path):
+      top = name.partition(".")[0]
+      assert top in declared | ours | {"apache_beam"}, f"{path} imports {top}"

@@ -132,7 +132,9 @@ def evaluation(datasets: str, tasks: tuple[str, ...]) -> ConfigDict:
   """All fields of an evaluation, with the protocol of published benchmarks.
 
   Data sets of the demonstration (`synthetic_ecg/...`) have a shorter protocol,
-  the same wherever they are evaluated.
+  the same wherever they are evaluated. The names of splits and `max_train`
+  decide every result, the other fields those of the tasks that declare them
+  (`evaluators/task.py`).
 
   Args:
     datasets: names, separated by commas; empty: all that are built.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 import numpy as np
 from etils import epath
 
-from cgdmer_jax.data import wordpiece
+from cgdmer_jax.data import tokenizer_checks, wordpiece
 from cgdmer_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:  # importing transformers takes seconds; do it when needed
@@ -119,10 +120,27 @@ def train_tokenizer(
 
 
 def save_tokenizer(
-  tokenizer: PreTrainedTokenizerFast, directory: epath.PathLike
+  tokenizer: PreTrainedTokenizerFast,
+  directory: epath.PathLike,
+  max_length: int,
 ) -> None:
-  """Writes the tokenizer in the format of Hugging Face checkpoints."""
+  """Writes the tokenizer in the format of Hugging Face checkpoints.
+
+  Versions 4 and 5 of transformers read it alike.
+
+  Args:
+    tokenizer: from `train_tokenizer` or `load_tokenizer`.
+    directory: folder; made if missing.
+    max_length: most tokens that its model reads; `truncation=True` cuts there.
+  """
   tokenizer.save_pretrained(os.fspath(directory))
+  path = epath.Path(directory) / "tokenizer_config.json"
+  fields = json.loads(path.read_text("utf-8"))
+  for name in ("backend", "is_local", "local_files_only"):  # version 5 only
+    fields.pop(name, None)
+  fields["tokenizer_class"] = "PreTrainedTokenizerFast"
+  fields["model_max_length"] = max_length
+  path.write_text(json.dumps(fields, indent=2) + "\n")
 
 
 def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
@@ -168,6 +186,8 @@ def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
       f"the tokenizer in {path} has no {', '.join(missing)}; give a BERT"
       " tokenizer"
     )
+  tokenizer_checks.ensure_special_tokens(tokenizer, os.fspath(path))
+  tokenizer_checks.warn_of_case(tokenizer, os.fspath(path))
   return tokenizer
 
 

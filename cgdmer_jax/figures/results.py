@@ -1,6 +1,6 @@
-"""Figures of runs and results: loss curves and AUROC per label.
+"""Figures of runs and results: loss curves, AUROCs, measures by part.
 
-Tracings are in `ecg_figure`.
+Tracings are in `tracing.py`.
 
 Every function returns a `matplotlib.figure.Figure` made without pyplot, so that
 nothing global is touched and no display is needed; `save` writes it. Colours
@@ -14,7 +14,7 @@ import os
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,12 +28,13 @@ MUTED = "#666666"
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 _COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_COUNT = {"fontsize": 8, "color": MUTED, "ha": "right", "va": "center"}
 _NOISY = 200  # longer curves are drawn light, with their running mean
 
 
 @runtime_checkable
 class Row(Protocol):
-  """A number of an encoder with its interval, see `comparison.Row`."""
+  """A number of an encoder with its interval; see `scores/row.py`."""
 
   encoder: str
   setting: str
@@ -85,15 +86,7 @@ def loss_curves(
   Raises:
     ValueError: no row has a step and a value.
   """
-  panels: dict[str, dict[str, tuple[list, list]]] = {}
-  for row in rows:
-    for key, value in row.items():
-      if key == step or value is None or step not in row:
-        continue
-      prefix, _, name = key.rpartition("/")
-      series = panels.setdefault(name, {}).setdefault(prefix, ([], []))
-      series[0].append(row[step])
-      series[1].append(value)
+  panels = _panels(rows, step)
   if not panels:
     raise ValueError(f"no row has {step!r} and a value to draw")
   prefixes = list(dict.fromkeys(p for panel in panels.values() for p in panel))
@@ -104,21 +97,7 @@ def loss_curves(
   for i, (name, panel) in enumerate(panels.items()):
     axes = figure.add_subplot(lines, columns, i + 1)
     for prefix, (x, y) in panel.items():
-      k = prefixes.index(prefix)
-      sparse = len(x) <= 30
-      colour = _COLOURS[k % len(_COLOURS)]
-      noisy = len(x) > _NOISY
-      axes.plot(
-        x,
-        y,
-        color=colour,
-        linewidth=0.6 if noisy else 1.2,
-        alpha=0.3 if noisy else 1.0,
-        marker=_MARKERS[k % len(_MARKERS)] if sparse else None,
-        markersize=3.5,
-      )
-      if noisy:
-        axes.plot(x, running_mean(y, len(y) // 50), color=colour, linewidth=1.4)
+      _draw_curve(axes, x, y, prefixes.index(prefix))
     axes.set_title(name, fontsize=10, loc="left", color=INK)
     _plain(axes)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
@@ -129,14 +108,48 @@ def loss_curves(
       Line2D([], [], color=_COLOURS[k % len(_COLOURS)], label=p or "run")
       for k, p in enumerate(prefixes)
     ]
-    figure.legend(
-      handles=handles,
-      loc="outside upper left",
-      ncols=len(handles),
-      frameon=False,
-      fontsize=9,
-    )
+    _add_legend(figure, handles, "outside upper left", len(handles))
   return figure
+
+
+# Steps and values.
+_Curve = tuple[list[float], list[float]]
+
+
+def _panels(
+  rows: Sequence[Mapping[str, float | None]], step: str
+) -> dict[str, dict[str, _Curve]]:
+  """Name of a quantity -> prefix, such as "train" -> its curve."""
+  panels: dict[str, dict[str, _Curve]] = {}
+  for row in rows:
+    for key, value in row.items():
+      if key == step or value is None or step not in row:
+        continue
+      prefix, _, name = key.rpartition("/")
+      steps, values = panels.setdefault(name, {}).setdefault(prefix, ([], []))
+      steps.append(row[step])
+      values.append(value)
+  return panels
+
+
+def _draw_curve(
+  axes: Axes, steps: Sequence[float], values: Sequence[float], k: int
+) -> None:
+  """The k-th curve of a panel; a long one with its running mean."""
+  colour = _COLOURS[k % len(_COLOURS)]
+  noisy = len(steps) > _NOISY
+  axes.plot(
+    steps,
+    values,
+    color=colour,
+    linewidth=0.6 if noisy else 1.2,
+    alpha=0.3 if noisy else 1.0,
+    marker=_MARKERS[k % len(_MARKERS)] if len(steps) <= 30 else None,
+    markersize=3.5,
+  )
+  if noisy:
+    mean = running_mean(values, len(values) // 50)
+    axes.plot(steps, mean, color=colour, linewidth=1.4)
 
 
 def running_mean(values: Sequence[float], width: int) -> np.ndarray:
@@ -150,12 +163,13 @@ def running_mean(values: Sequence[float], width: int) -> np.ndarray:
 
 
 def _plain(axes: Axes) -> None:
+  """Takes away what is not needed to read a plot."""
   axes.spines[["top", "right"]].set_visible(False)
   axes.tick_params(labelsize=8, length=3)
   axes.set_axisbelow(True)
 
 
-def _style(k: int) -> dict:
+def _style(k: int) -> dict[str, Any]:
   """Colour and marker of the k-th encoder, another for each of 36."""
   colour = _COLOURS[k % len(_COLOURS)]
   return {
@@ -175,7 +189,7 @@ def _draw_value(
 ) -> None:
   """The value of the k-th encoder and its interval, at a place on the axis."""
 
-  def draw(values: Sequence[float], **style) -> None:
+  def draw(values: Sequence[float], **style: Any) -> None:
     places = [at] * len(values)
     xy = (places, values) if upright else (values, places)
     axes.plot(*xy, zorder=3 + (k == 0), **style)
@@ -212,8 +226,7 @@ def auroc_per_label(
   series: dict[str, dict[str, Row]] = {name: {} for name in names}
   for row in rows:
     series[row.encoder][row.label] = row
-  first = series[names[0]]
-  labels = [r for name, r in first.items() if name != "macro"]
+  labels = [r for r in series[names[0]].values() if r.label != "macro"]
   scored = [r for r in labels if r.value is not None]
   if not scored:
     figure = blank(7.2, 1.5)
@@ -221,45 +234,28 @@ def auroc_per_label(
     figure.text(0.5, 0.5, text, ha="center", color=MUTED)
     return figure
   scored.sort(key=lambda r: r.value)
-  height = 0.24 * (len(scored) + 2) + 1.5
-  figure = blank(7.2, height)
+  figure = blank(7.2, 0.24 * (len(scored) + 2) + 1.5)
   figure.set_layout_engine("constrained")
   axes = figure.add_subplot()
   top = len(scored) + 0.6
-  offsets = 0.28 * (0.5 - (np.arange(len(series)) + 0.5) / len(series))
-  lowest = 0.5
-  for name, of_label in series.items():
-    k = encoders.index(name)
-    points = [(i, of_label.get(r.label)) for i, r in enumerate(scored)]
-    points.append((top, of_label["macro"]))
-    for y, e in points:
-      if e is None or e.value is None:
-        continue
-      lowest = min(lowest, e.value if e.low is None else e.low)
-      y = y + 2 * offsets[names.index(name)] if len(series) > 1 else y
-      _draw_value(axes, e, y, k, size=6 if y > top - 0.5 else 4.5)
-  right = axes.get_yaxis_transform()
-  for i, r in enumerate(scored):
-    if i % 2:
-      axes.axhspan(i - 0.5, i + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
-    axes.text(1.12, i, f"{r.num_positive:,}", transform=right, **_COUNT)
-    axes.text(1.24, i, f"{100 * r.prevalence:.1f} %", transform=right, **_COUNT)
-  axes.text(1.12, top, "positives", transform=right, **_COUNT)
-  axes.text(1.24, top, "share", transform=right, **_COUNT)
+  places = {r.label: i for i, r in enumerate(scored)} | {"macro": top}
+  offsets = 0.56 * (0.5 - (np.arange(len(names)) + 0.5) / len(names))
+  shown = [r for r in rows if r.value is not None and r.label in places]
+  for row in shown:
+    size = 6 if row.label == "macro" else 4.5
+    y = places[row.label] + offsets[names.index(row.encoder)]
+    _draw_value(axes, row, y, encoders.index(row.encoder), size=size)
+  _draw_counts(axes, scored, top)
   axes.axhline(len(scored) - 0.2, color=MUTED, linewidth=0.6)
-  axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
-  axes.set_yticks(
-    [*range(len(scored)), top], [r.label for r in scored] + ["macro average"]
+  _finish_scores(
+    axes, [*places.values()], [r.label for r in scored] + ["macro average"]
   )
   axes.get_yticklabels()[-1].set_fontweight("bold")
   axes.set_ylim(-0.6, top + 0.7)
-  axes.set_xlim(max(0.0, lowest - 0.02), 1.005)
-  axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
-  _plain(axes)
-  axes.tick_params(axis="y", length=0, labelsize=8.5)
+  ends = [r.value if r.low is None else r.low for r in shown]
+  axes.set_xlim(max(0.0, min(0.5, *ends) - 0.02), 1.005)
   axes.set_xlabel("AUROC with 95 % interval (dotted: chance)", fontsize=9)
-  if title:
-    axes.set_title(title, fontsize=11, loc="left", color=INK)
+  _title(axes, title)
   _legend(figure, names, encoders)
   skipped = [r.label for r in labels if r.value is None]
   if skipped:
@@ -270,7 +266,33 @@ def auroc_per_label(
   return figure
 
 
-_COUNT = {"fontsize": 8, "color": MUTED, "ha": "right", "va": "center"}
+def _draw_counts(axes: Axes, scored: Sequence[Row], top: float) -> None:
+  """Positives in test and their share, right of the plot; shades rows."""
+  right = axes.get_yaxis_transform()
+  for i, r in enumerate(scored):
+    if i % 2:
+      axes.axhspan(i - 0.5, i + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
+    axes.text(1.12, i, f"{r.num_positive:,}", transform=right, **_COUNT)
+    axes.text(1.24, i, f"{100 * r.prevalence:.1f} %", transform=right, **_COUNT)
+  axes.text(1.12, top, "positives", transform=right, **_COUNT)
+  axes.text(1.24, top, "share", transform=right, **_COUNT)
+
+
+def _finish_scores(
+  axes: Axes, places: Sequence[float], names: Sequence[str]
+) -> None:
+  """Chance, grid and names of a plot with AUROCs along x."""
+  axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+  axes.set_yticks(places, names)
+  axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
+  _plain(axes)
+  axes.tick_params(axis="y", length=0, labelsize=8.5)
+
+
+def _title(axes: Axes, title: str) -> None:
+  """A title above the plot, if there is one."""
+  if title:
+    axes.set_title(title, fontsize=11, loc="left", color=INK)
 
 
 def _legend(
@@ -281,13 +303,18 @@ def _legend(
     Line2D([], [], label=name, **_style(encoders.index(name))) for name in names
   ]
   width = 0.6 + 0.075 * max(map(len, names))  # of an entry, in inches
-  columns = int(figure.get_figwidth() / width)
+  columns = max(1, int(figure.get_figwidth() / width))
+  _add_legend(
+    figure, handles, "outside upper right", min(len(handles), 4, columns)
+  )
+
+
+def _add_legend(
+  figure: Figure, handles: Sequence[Line2D], place: str, columns: int
+) -> None:
+  """A legend outside the plots, see `Figure.legend` for `place`."""
   figure.legend(
-    handles=handles,
-    loc="outside upper right",
-    ncols=min(len(handles), 4, max(1, columns)),
-    frameon=False,
-    fontsize=9,
+    handles=handles, loc=place, ncols=columns, frameon=False, fontsize=9
   )
 
 
@@ -317,29 +344,29 @@ def macro_scores(
     y = len(settings) - 1 - settings.index(heading)
     y += offsets[names.index(row.encoder)]
     _draw_value(axes, row, y, encoders.index(row.encoder))
-  axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
-  axes.set_yticks(range(len(settings)), settings[::-1])
+  _finish_scores(axes, range(len(settings)), settings[::-1])
   axes.set_ylim(-0.6, len(settings) - 0.4)
-  axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
-  _plain(axes)
-  axes.tick_params(axis="y", length=0, labelsize=8.5)
   axes.set_xlabel("macro AUROC with 95 % interval (dotted: chance)", fontsize=9)
-  if title:
-    axes.set_title(title, fontsize=11, loc="left", color=INK)
+  _title(axes, title)
   _legend(figure, names, encoders)
   return figure
 
 
-def unexplained(
-  rows: Sequence[Row], encoders: Sequence[str], title: str = ""
+def parts(
+  rows: Sequence[Row],
+  encoders: Sequence[str],
+  title: str = "",
+  quantity: str = "",
 ) -> Figure:
-  """Error of the reconstruction by lead and by region of the beat.
+  """A measure of several parts, for instance of leads, in each setting.
+
+  The axis is logarithmic; the dotted line is at 1.
 
   Args:
-    rows: measures "unexplained variance, PART" in settings "hidden_leads" and
-      "hidden_times".
+    rows: measures named "NAME, PART".
     encoders: as for `auroc_per_label`.
     title: above the plot.
+    quantity: what is measured, for the axis.
   """
   settings = list(dict.fromkeys(r.setting for r in rows))
   names = _shown(encoders, rows)
@@ -347,22 +374,26 @@ def unexplained(
   figure.set_layout_engine("constrained")
   grid = figure.subplots(len(settings), 1, squeeze=False, sharex=True)[:, 0]
   for axes, setting in zip(grid, settings, strict=True):
-    these = [r for r in rows if r.setting == setting]
-    parts = list(dict.fromkeys(r.metric.split(", ")[1] for r in these))
-    for row in these:
-      x = parts.index(row.metric.split(", ")[1])
+    chosen = [row for row in rows if row.setting == setting]
+    ticks = list(dict.fromkeys(_part(row) for row in chosen))
+    for row in chosen:
+      x = ticks.index(_part(row))
       x += 0.6 * ((names.index(row.encoder) + 0.5) / len(names) - 0.5)
       _draw_value(axes, row, x, encoders.index(row.encoder), upright=True)
     axes.axhline(1, color=MUTED, linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(parts)), parts)
+    axes.set_xticks(range(len(ticks)), ticks)
     axes.set_yscale("log")  # an untrained decoder may be wrong by any factor
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(axis="y", color="#e0e0e0", linewidth=0.6)
     _plain(axes)
-    axes.set_ylabel(f"{setting.replace('_', ' ')}:\nunexplained", fontsize=9)
-  if title:
-    grid[0].set_title(title, fontsize=11, loc="left", color=INK)
+    axes.set_ylabel(f"{setting.replace('_', ' ')}:\n{quantity}", fontsize=9)
+  _title(grid[0], title)
   _legend(figure, names, encoders)
   return figure
+
+
+def _part(row: Row) -> str:
+  """The part in "NAME, PART"."""
+  return row.metric.split(", ")[1]

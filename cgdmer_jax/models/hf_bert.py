@@ -261,7 +261,7 @@ def save(
   tensors = _to_tensors(params, config)
   with files.replacing(directory) as part:
     part.mkdir()
-    reports.save_tokenizer(tokenizer, part)
+    reports.save_tokenizer(tokenizer, part, config.num_positions)
     (part / hf_files.CONFIG).write_text(
       json.dumps(_config_fields(config, tokenizer), indent=2) + "\n"
     )

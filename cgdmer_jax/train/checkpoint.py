@@ -22,6 +22,7 @@ from jax.experimental import multihost_utils
 
 from cgdmer_jax.arrays import Array
 from cgdmer_jax.errors import UserError, one_line
+from cgdmer_jax.train import restorable
 
 PyTree = Any
 
@@ -46,6 +47,7 @@ class Checkpointer:
       keep: how many checkpoints to keep, the newest ones; at least 1.
     """
     self._directory = _absolute(workdir) / _SUBDIRECTORY
+    self._unchecked = None  # step of a save that is not verified yet
     self._manager = ocp.CheckpointManager(
       self._directory,
       options=ocp.CheckpointManagerOptions(
@@ -78,9 +80,12 @@ class Checkpointer:
       return False
     item = {"state": state, "checksums": _checksums(state)}
     with self._report_write_errors():
-      return self._manager.save(
+      self._finish()
+      is_started = self._manager.save(
         step, args=ocp.args.StandardSave(item), force=True
       )
+    self._unchecked = step if is_started else None
+    return is_started
 
   def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree] | None:
     """Restores the newest complete checkpoint, on any mesh.
@@ -101,20 +106,21 @@ class Checkpointer:
     """
     self.wait()
     abstract_state = _with_sharding(abstract_state)
-    damaged = []
+    damaged, reason = [], ""
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         state = _restore(self._directory / str(step), abstract_state)
       except _Damaged as e:
         logging.warning("checkpoint %d is damaged (%s)", step, e)
         damaged.append(step)
+        reason = str(e)
         continue
       self._set_aside(damaged)
       return step, _copied(state)
     if damaged:
       raise UserError(
-        f"every checkpoint in {self._directory} is damaged; restore one from a "
-        "backup, or remove the directory to start again"
+        f"every checkpoint in {self._directory} is damaged ({reason}); restore "
+        "one from a backup, or remove the directory to start again"
       )
     return None
 
@@ -147,13 +153,26 @@ class Checkpointer:
       UserError: a checkpoint cannot be written.
     """
     with self._report_write_errors():
-      self._manager.wait_until_finished()
+      self._finish()
 
   def close(self) -> None:
     """Waits as `wait` does, then closes."""
     with self._report_write_errors():
-      self._manager.wait_until_finished()
+      self._finish()
       self._manager.close()
+
+  def _finish(self) -> None:
+    """Waits for the last save, and verifies that it can be restored."""
+    self._manager.wait_until_finished()
+    step, self._unchecked = self._unchecked, None
+    if step is None or jax.process_index():
+      return
+    directory = self._directory / str(step)
+    missing = restorable.missing_array(
+      directory / _ITEM, _saved_arrays(directory)
+    )
+    if missing:
+      raise OSError(f"checkpoint {step} lacks {missing} after it was saved")
 
   @contextlib.contextmanager
   def _report_write_errors(self) -> Iterator[None]:
@@ -218,7 +237,7 @@ def _restore(
     UserError: the checkpoint belongs to another architecture.
     _Damaged: it cannot be read, or its checksums differ.
   """
-  with _reading():
+  with _reading(directory):
     saved = _saved_arrays(directory)
   if "checksums" not in saved:
     raise UserError(
@@ -236,7 +255,7 @@ def _restore(
   # `partial_restore` leaves out the rest of the state. It also skips what the
   # checkpoint lacks, without an error: hence the check above.
   item = {"state": abstract, "checksums": np.zeros(len(names), np.uint32)}
-  with _reading():
+  with _reading(directory):
     restored = ocp.PyTreeCheckpointHandler().restore(
       directory / _ITEM,
       args=ocp.args.PyTreeRestore(
@@ -255,7 +274,7 @@ def _restore(
 
 
 @contextlib.contextmanager
-def _reading() -> Iterator[None]:
+def _reading(directory: epath.Path) -> Iterator[None]:
   """Raises _Damaged in all processes if reading fails in any of them."""
   failure = None
   hook = sys.unraisablehook
@@ -272,6 +291,12 @@ def _reading() -> Iterator[None]:
   failed = multihost_utils.process_allgather(np.array([failure is not None]))
   if failure is not None:
     reason = one_line(failure)
+    if restorable.is_unmerged(directory / _ITEM):
+      reason = (
+        "its parts were not merged, as an older version did in folders with "
+        f"brackets; for a run of one process: cp -r {directory}/{_ITEM}/"
+        f"ocdbt.process_0/. {directory}/{_ITEM}/"
+      )
     raise _Damaged(f"{type(failure).__name__}: {reason}") from failure
   if np.any(failed):
     raise _Damaged("another process cannot read it")
@@ -329,7 +354,14 @@ def _steps(root: epath.Path) -> list[int]:
 
 
 def _absolute(path: epath.PathLike) -> epath.Path:
-  return epath.Path(path).expanduser().resolve()  # as Orbax requires
+  """Absolute path, as Orbax requires, without special characters."""
+  path = restorable.LiteralPath(epath.Path(path).expanduser().resolve())
+  if "\\" in str(path):
+    raise UserError(
+      f"{path}: checkpoints cannot be kept below a folder with a backslash in "
+      "its name; choose another folder"
+    )
+  return path
 
 
 def _with_sharding(abstract: PyTree) -> PyTree:

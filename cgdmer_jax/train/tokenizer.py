@@ -34,6 +34,7 @@ def prepare(
     else:
       logging.info("learning word pieces from %d distinct reports", len(texts))
       tokenizer = reports.train_tokenizer(texts, config.data.vocab_size)
+    num_positions = config.model.report.num_positions
     with files.replacing(directory) as temporary:
-      reports.save_tokenizer(tokenizer, temporary)
+      reports.save_tokenizer(tokenizer, temporary, num_positions)
   return reports.load_tokenizer(directory)

@@ -119,7 +119,7 @@ def test_long_words_are_known():
 def test_round_trip_through_disk(tmp_path):
   texts = make_texts()
   tokenizer = reports.train_tokenizer(texts, 200)
-  reports.save_tokenizer(tokenizer, tmp_path / "tokenizer")
+  reports.save_tokenizer(tokenizer, tmp_path / "tokenizer", 24)
   loaded = reports.load_tokenizer(tmp_path / "tokenizer")
   np.testing.assert_array_equal(
     reports.tokenize(loaded, texts, 32)[0],

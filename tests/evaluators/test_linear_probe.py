@@ -5,8 +5,9 @@ import pytest
 import scipy.stats
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.probes import linear as linear_probe
+from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores import comparison
+from cgdmer_jax.evaluators.tasks import linear_probe
 
 _NAMES = ("a", "b", "c")
 _SIZES = {"train": 600, "validation": 200, "test": 300}
@@ -27,13 +28,13 @@ def _data(seed=0, noise=0.5, d=16):
 
 def _probe(features, labels, subjects, **options):
   options = {"num_bootstrap": 50, "seeds": 2} | options
-  data = linear_probe.prepare(features, labels, subjects, _NAMES)
+  data = linear.prepare(features, labels, subjects, _NAMES)
   return linear_probe.linear_probe(data, **options)
 
 
 def _train(x, y, x_validation, y_validation):
   every = np.arange(len(x))[None]
-  return linear_probe.train(x, y, every, x_validation, y_validation)[0]
+  return linear.train(x, y, every, x_validation, y_validation)[0]
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +75,16 @@ def test_more_labels_help(result):
 
 
 def test_subsets_are_nested_and_seeded():
-  one = linear_probe.subset(1234, 0.01, 3)
-  ten = linear_probe.subset(1234, 0.1, 3)
-  full = linear_probe.subset(1234, 1.0, 3)
+  one = linear.subset(1234, 0.01, 3)
+  ten = linear.subset(1234, 0.1, 3)
+  full = linear.subset(1234, 1.0, 3)
   assert (len(one), len(ten), len(full)) == (13, 124, 1234)
   np.testing.assert_array_equal(one, ten[:13])
   np.testing.assert_array_equal(ten, full[:124])
   assert len(np.unique(full)) == 1234
-  assert set(one) != set(linear_probe.subset(1234, 0.01, 4))
+  assert set(one) != set(linear.subset(1234, 0.01, 4))
   # 0.07 * 100 is 7.000000000000001 in floating point.
-  assert len(linear_probe.subset(100, 0.07, 0)) == 7
+  assert len(linear.subset(100, 0.07, 0)) == 7
 
 
 def test_test_data_influence_neither_weights_nor_selection(data, result):
@@ -119,12 +120,12 @@ def test_strength_is_chosen_on_validation():
   same = _train(x, y, x, y)
   fresh = _train(x, y, x_validation, y_validation)
   noise = _train(x, y, x_validation, 1 - y_validation)
-  assert same.strength == max(linear_probe.STRENGTHS)
-  assert noise.strength == min(linear_probe.STRENGTHS)
+  assert same.strength == max(linear.STRENGTHS)
+  assert noise.strength == min(linear.STRENGTHS)
   assert noise.strength < fresh.strength < same.strength
-  assert np.argmin(fresh.validation_losses) == sorted(
-    linear_probe.STRENGTHS
-  ).index(fresh.strength)
+  assert np.argmin(fresh.validation_losses) == sorted(linear.STRENGTHS).index(
+    fresh.strength
+  )
 
 
 def test_planted_answer_reaches_the_theoretical_auroc():
@@ -170,7 +171,7 @@ def test_standardisation_does_not_blow_up_rounding():
   rng = np.random.default_rng(5)
   x = np.stack([rng.normal(size=50), np.full(50, 1000.1)], axis=1)
   x[::2, 1] += 1e-4  # float32 noise of a constant feature
-  mean, scale = linear_probe.standardise(x.astype(np.float32))
+  mean, scale = linear.standardise(x.astype(np.float32))
   assert scale[1] == 1
   np.testing.assert_allclose(scale[0], x[:, 0].std(), rtol=1e-5)
   np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-5)

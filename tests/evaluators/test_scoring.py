@@ -6,6 +6,7 @@ import sklearn.metrics
 
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.scores import comparison, scoring, statistics
+from cgdmer_jax.evaluators.scores.findings import Estimate
 
 
 def _test_set(rng, n=400, rates=(0.5, 0.2, 0.1)):
@@ -30,13 +31,13 @@ def _difference(test, a, b, **options):
 def test_records_without_a_label_are_no_part_of_the_set():
   labels = np.array([[0, 1], [0, 0], [1, 1]])
   test, belongs = scoring.make_test_set(
-    ["p", "q", "r"], labels, ("a", "b"), np.array(["x", "y", "z"])
+    np.array(["p", "q", "r"]), labels, ("a", "b"), np.array(["x", "y", "z"])
   )
   np.testing.assert_array_equal(belongs, [True, False, True])
   assert test.record_ids.tolist() == ["x", "z"]
   assert test.subjects.tolist() == ["p", "r"]
   with pytest.raises(UserError, match="no test record carries any .* a, b"):
-    scoring.make_test_set(["p"], np.zeros((1, 2)), ("a", "b"))
+    scoring.make_test_set(np.array(["p"]), np.zeros((1, 2)), ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_records_without_a_label_are_no_part_of_the_set():
 )
 def test_wrong_labels_are_refused(labels, message):
   with pytest.raises(ValueError, match=message):
-    scoring.make_test_set(["p", "q"], labels, ("a", "b"))
+    scoring.make_test_set(np.array(["p", "q"]), labels, ("a", "b"))
 
 
 def test_rare_and_single_class_labels_are_reported_not_scored():
@@ -75,10 +76,10 @@ def test_rare_and_single_class_labels_are_reported_not_scored():
 
 
 def test_nothing_scored_is_none_and_not_nan():
-  test, _ = scoring.make_test_set([1, 2], np.array([[1], [1]]), ("a",))
+  test, _ = scoring.make_test_set(np.arange(2), np.array([[1], [1]]), ("a",))
   scores = np.zeros((2, 1))
   result = _evaluate(test, scores, num_bootstrap=10)
-  assert result.macro_auroc == scoring.Estimate(None, None, None)
+  assert result.macro_auroc == Estimate(None, None, None)
   assert result.macro_auprc == result.macro_auroc
   difference, p_value = _difference(test, scores, scores)
   assert difference.value is None and p_value is None
@@ -133,7 +134,7 @@ def test_comparison_of_equal_and_of_better_models():
   a = latent + 0.5 * rng.normal(size=latent.shape)
   b = latent + 3.0 * rng.normal(size=latent.shape)
   same, p_value = _difference(test, a, a)
-  assert same == scoring.Estimate(0.0, 0.0, 0.0)
+  assert same == Estimate(0.0, 0.0, 0.0)
   assert p_value == 1.0
   better, p_value = _difference(test, a, b)
   assert better.low > 0

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from cgdmer_jax.evaluators.scores import statistics
+from cgdmer_jax.evaluators.scores import ranking, statistics
 
 
 def _binormal(rng, n, auroc, prevalence=0.3):
@@ -24,11 +24,11 @@ def test_scores_equal_scikit_learn(ties, weighted, prevalence):
   scores = rng.normal(size=500) + labels
   scores = np.round(scores) if ties else scores
   weights = rng.integers(0, 4, 500).astype(float) if weighted else None
-  assert statistics.auroc(labels, scores, weights) == pytest.approx(
+  assert ranking.auroc(labels, scores, weights) == pytest.approx(
     sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights),
     abs=1e-6,
   )
-  assert statistics.average_precision(labels, scores, weights) == pytest.approx(
+  assert ranking.average_precision(labels, scores, weights) == pytest.approx(
     sklearn.metrics.average_precision_score(
       labels, scores, sample_weight=weights
     ),
@@ -39,19 +39,19 @@ def test_scores_equal_scikit_learn(ties, weighted, prevalence):
 @pytest.mark.parametrize("value", [0, 1])
 def test_one_class_has_no_score(value):
   labels, scores = np.full(5, value), np.arange(5.0)
-  assert np.isnan(statistics.auroc(labels, scores))
-  assert np.isnan(statistics.average_precision(labels, scores))
+  assert np.isnan(ranking.auroc(labels, scores))
+  assert np.isnan(ranking.average_precision(labels, scores))
 
 
 def test_constant_scores_are_chance():
   labels = np.array([0, 1, 0, 1, 1])
-  assert statistics.auroc(labels, np.zeros(5)) == 0.5
-  assert statistics.average_precision(labels, np.zeros(5)) == 0.6
+  assert ranking.auroc(labels, np.zeros(5)) == 0.5
+  assert ranking.average_precision(labels, np.zeros(5)) == 0.6
 
 
 def test_non_finite_scores_are_refused():
   with pytest.raises(ValueError, match="finite"):
-    statistics.auroc(np.array([0, 1]), np.array([np.nan, 1.0]))
+    ranking.auroc(np.array([0, 1]), np.array([np.nan, 1.0]))
 
 
 def test_many_weights_at_once_equal_repeated_records():
@@ -59,9 +59,9 @@ def test_many_weights_at_once_equal_repeated_records():
   labels, scores = _binormal(rng, 60, 0.7)
   scores = np.round(scores, 1)
   weights = statistics.subject_weights(rng.integers(0, 20, 60), 1500, 3)
-  many = statistics.weighted_scores(labels[:, None], scores[:, None], weights)[
+  many = ranking.weighted_scores(labels[:, None], scores[:, None], weights)[0][
     0
-  ][0]
+  ]
   for r in (0, 1, 1023, 1024, 1499):  # both sides of a chunk's border
     rows = np.repeat(np.arange(60), weights[:, r].astype(int))
     expected = sklearn.metrics.roc_auc_score(labels[rows], scores[rows])
@@ -103,7 +103,7 @@ def test_bootstrap_interval_covers_the_truth():
   drawn = [_binormal(rng, 300, truth) for _ in range(repeats)]
   labels, scores = (np.stack(x, axis=1) for x in zip(*drawn, strict=True))
   weights = statistics.subject_weights(np.arange(300), 300, 0)
-  samples, _ = statistics.weighted_scores(labels, scores, weights)
+  samples, _ = ranking.weighted_scores(labels, scores, weights)
   low, high = np.quantile(samples, (0.025, 0.975), axis=1)
   covered = ((low <= truth) & (truth <= high)).mean()
   # 95 % with the sampling error of 300 repeats (sd 1.3 %).
@@ -119,9 +119,7 @@ def test_subject_bootstrap_is_wider_than_record_bootstrap_on_clusters():
   def width(subjects):
     weights = statistics.subject_weights(subjects, 1000, 0)
     low, high = statistics.interval(
-      statistics.weighted_scores(labels[:, None], scores[:, None], weights)[0][
-        0
-      ]
+      ranking.weighted_scores(labels[:, None], scores[:, None], weights)[0][0]
     )
     return high - low
 

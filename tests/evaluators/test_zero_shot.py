@@ -57,10 +57,10 @@ def test_planted_classes_are_found_and_a_label_does_not_move_others():
 def test_missing_embedding_and_damaged_embeddings_are_errors():
   z, labels = np.ones((2, 2)), np.ones((2, 1))
   with pytest.raises(UserError, match="label 'a' has no embedded prompt"):
-    zero_shot.zero_shot(z, {}, labels, [0, 1], ("a",))
+    zero_shot.zero_shot(z, {}, labels, np.arange(2), ("a",))
   z[1, 0] = np.nan
   with pytest.raises(UserError, match="1 of 2 test records are not finite"):
-    zero_shot.zero_shot(z, {"a": np.ones((1, 2))}, labels, [0, 1], ("a",))
+    zero_shot.zero_shot(z, {"a": np.ones((1, 2))}, labels, np.arange(2), ("a",))
 
 
 def shipped_label_sets(dataset, data_dir):

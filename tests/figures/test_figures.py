@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from cgdmer_jax.evaluators.scores import comparison
+from cgdmer_jax.evaluators.scores.row import Row
 from cgdmer_jax.figures import results as figures
 from cgdmer_jax.figures import tracing as ecg_figure
 
@@ -110,7 +110,7 @@ def test_running_mean():
 def _rows(encoder, values):
   def row(label, value):
     low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
-    return comparison.Row(
+    return Row(
       *("d", "linear_probe", "form", "probe_100", "AUROC", label, encoder),
       *(value, low, high, 1, None),
       num_positive=20,
@@ -167,7 +167,7 @@ def test_encoders_look_the_same_in_every_figure(tmp_path):
     for setting in ("hidden_leads", "hidden_times")
     for part in ("all", "QRS")
   ]
-  figure = figures.unexplained(parts, many)
+  figure = figures.parts(parts, many)
   assert _entries(figure) == looks
   assert len(figure.axes) == 2
   labels = [t.get_text() for t in figure.axes[1].get_xticklabels()]

@@ -24,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -31,8 +32,8 @@ from absl import logging
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.probes import logistic
 from cgdmer_jax.evaluators.scores import scoring
+from cgdmer_jax.evaluators.scores.findings import Outcome, TestSet
 
-FRACTIONS = (0.01, 0.1, 1.0)
 # From weights near zero on any subset to hardly regularised on 10^4 records.
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -142,7 +143,7 @@ def subset(num_records: int, fraction: float, seed: int) -> np.ndarray:
   Args:
     num_records: N, of the label set.
     fraction: in (0, 1].
-    seed: of the permutation.
+    seed: decides the permutation.
 
   Returns:
     ceil(fraction * N) record numbers; a smaller fraction's are the first of a
@@ -169,7 +170,7 @@ class Data:
 
   x: Mapping[str, np.ndarray]
   y: Mapping[str, np.ndarray]
-  test: scoring.TestSet
+  test: TestSet
 
 
 def prepare(
@@ -214,7 +215,7 @@ def fit(
   """The probes of one fraction of the training records.
 
   Args:
-    data: of `prepare`.
+    data: records with their features, see `prepare`.
     fraction: in (0, 1].
     seeds: subsets drawn, if it is below 1.
     strengths: grid of C, see `logistic.fit`.
@@ -245,17 +246,17 @@ def score(
   *,
   fraction: float | None = 1.0,
   strengths: Sequence[float] = STRENGTHS,
-  **options,
-) -> scoring.Outcome:
+  **options: Any,
+) -> Outcome:
   """Scores probes on the test records.
 
   Args:
     data: the test records, with their features.
     probes: that differ in their training subset alone.
     setting: name of the outcome.
-    fraction: of the training records.
+    fraction: part of the training records that they saw.
     strengths: that the probes were chosen from.
-    **options: of `scoring.evaluate`.
+    **options: see `scoring.evaluate`.
   """
   not_converged = sum(p.not_converged for p in probes)
   if not_converged:
@@ -276,46 +277,6 @@ def score(
     not_converged=not_converged,
     **options,
   )
-
-
-def linear_probe(
-  data: Data,
-  *,
-  fractions: Sequence[float] = FRACTIONS,
-  seeds: int = 5,
-  strengths: Sequence[float] = STRENGTHS,
-  **options,
-) -> scoring.Findings:
-  """Probes the frozen features of one encoder on one label set.
-
-  Args:
-    data: of `prepare`.
-    fractions: parts of the training records, in (0, 1].
-    seeds: subsets drawn for each fraction below 1.
-    strengths: grid of C, see `logistic.fit`.
-    **options: of `scoring.evaluate`.
-
-  Returns:
-    One outcome per fraction, named "probe_<percent>".
-
-  Raises:
-    UserError: an option is out of range.
-  """
-  outcomes = []
-  for fraction in fractions:
-    probes = fit(data, fraction, seeds=seeds, strengths=strengths)
-    setting = f"probe_{100 * fraction:g}"
-    outcomes.append(
-      score(
-        data,
-        probes,
-        setting,
-        fraction=fraction,
-        strengths=strengths,
-        **options,
-      )
-    )
-  return scoring.Findings(data.test, tuple(outcomes))
 
 
 def belonging(
@@ -349,7 +310,8 @@ def belonging(
   return features[belongs], labels[belongs]
 
 
-def _finite(split, features):
+def _finite(split: str, features: np.ndarray) -> np.ndarray:
+  """The features, unless some are not finite."""
   bad = ~np.isfinite(features).all(axis=1)
   if bad.any():
     raise UserError(

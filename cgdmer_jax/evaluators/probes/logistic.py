@@ -72,13 +72,15 @@ class Fit:
 
 
 def fit(
-  features: np.ndarray, labels: np.ndarray, strengths: Sequence[float]
+  features: np.ndarray,
+  labels: np.ndarray,
+  strengths: Sequence[float] | np.ndarray,
 ) -> Fit:
   """Fits every label at every strength, on every subset.
 
   Args:
     features: (N, D) or (B, N, D), centred and scaled (see
-      `linear_probe.standardise`): the float32 arithmetic counts on it.
+      `linear.standardise`): the float32 arithmetic counts on it.
     labels: (N, L) or (B, N, L), 0 or 1.
     strengths: S values of C > 0; the larger, the weaker the regularisation.
 
@@ -104,19 +106,10 @@ def fit(
   rate = (positives + 0.5 * degenerate) / (n + degenerate)
   axes = np.stack([principal_axes(x) for x in features])
   rank = axes.shape[-1]
-  rows, columns, width = _bucket(n), _bucket(num_labels), _bucket(rank)
-  z = np.zeros((len(features), rows, width + 1), np.float32)
-  z[:, :n, :rank] = features @ axes
-  z[:, :n, -1] = 1  # the intercept is the weight of a feature that is 1
-  y = np.zeros((len(features), rows, columns), np.float32)
-  y[:, :n, :num_labels] = labels
-  wanted = np.zeros((len(features), columns), bool)
-  wanted[:, :num_labels] = ~degenerate
-  prior = np.zeros((len(features), columns), np.float32)
-  prior[:, :num_labels] = np.log(rate / (1 - rate))
+  padded = _padded(features @ axes, labels, ~degenerate, rate)
   order = np.argsort(strengths, kind="stable")
   w, gradient, decrement, converged = jax.device_get(
-    _solve(z, y, wanted, prior, strengths[order], _MAX_NEWTON)
+    _solve(*padded, strengths[order], _MAX_NEWTON)
   )
   back = np.argsort(order)
   w, gradient, decrement, converged = (
@@ -135,6 +128,32 @@ def fit(
   )
 
 
+def _padded(
+  z: np.ndarray, labels: np.ndarray, wanted: np.ndarray, rate: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+  """What `_solve` takes, padded to few shapes.
+
+  Args:
+    z: (B, N, r) rotated features; the intercept's, which is 1, is appended.
+    labels: (B, N, L).
+    wanted: (B, L) labels to be fitted.
+    rate: (B, L) share of positives.
+  """
+  subsets, n, rank = z.shape
+  num_labels = labels.shape[-1]
+  rows, columns, width = _bucket(n), _bucket(num_labels), _bucket(rank)
+  x = np.zeros((subsets, rows, width + 1), np.float32)
+  x[:, :n, :rank] = z
+  x[:, :n, -1] = 1
+  y = np.zeros((subsets, rows, columns), np.float32)
+  y[:, :n, :num_labels] = labels
+  is_wanted = np.zeros((subsets, columns), bool)
+  is_wanted[:, :num_labels] = wanted
+  prior = np.zeros((subsets, columns), np.float32)
+  prior[:, :num_labels] = np.log(rate / (1 - rate))
+  return x, y, is_wanted, prior
+
+
 def principal_axes(features: np.ndarray) -> np.ndarray:
   """Orthonormal basis (D, min(N, D)) of the row space of features (N, D)."""
   x = features.astype(np.float64)
@@ -151,8 +170,19 @@ def _bucket(n: int) -> int:
   return -(-n // step) * step
 
 
+# Weights, norm of the gradient, decrement, converged.
+_Solution = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+
 @functools.partial(jax.jit, static_argnames="max_newton")
-def _solve(z, labels, wanted, prior, strengths, max_newton):
+def _solve(
+  z: jax.Array,
+  labels: jax.Array,
+  wanted: jax.Array,
+  prior: jax.Array,
+  strengths: jax.Array,
+  max_newton: int,
+) -> _Solution:
   """Solves (B, N, r + 1) features and (B, N, L) labels at rising strengths.
 
   Returns:
@@ -161,11 +191,13 @@ def _solve(z, labels, wanted, prior, strengths, max_newton):
     their `prior` (B, L), converged.
   """
 
-  def solve(z, labels, wanted, prior):
+  def solve(
+    z: jax.Array, labels: jax.Array, wanted: jax.Array, prior: jax.Array
+  ) -> _Solution:
     solver = _Solver(z, labels, wanted, max_newton)
     start = jnp.zeros((z.shape[1], labels.shape[1])).at[-1].set(prior)
 
-    def at_strength(w, c):
+    def at_strength(w: jax.Array, c: jax.Array) -> tuple[jax.Array, _Solution]:
       solution = solver.newton(c, w)
       return solution[0], solution
 
@@ -182,19 +214,25 @@ class _Solver:
 
   In what follows Z is (N, r + 1), weights are (r + 1, L), one column a label,
   and what a label has one of is (1, L). A column that is done takes no more
-  steps. Padded records are rows of zeros, and
-  so have no part in any product with Z.
+  steps. Padded records are rows of zeros, and so have no part in any product
+  with Z.
   """
 
-  def __init__(self, z, labels, wanted, max_newton):
+  def __init__(
+    self,
+    z: jax.Array,
+    labels: jax.Array,
+    wanted: jax.Array,
+    max_newton: int,
+  ):
     self._z, self._labels, self._wanted = z, labels, wanted[None]
     self._max_newton = max_newton
     self._penalty = jnp.ones((z.shape[1], 1)).at[-1].set(0.0)
 
-  def newton(self, c, start):
+  def newton(self, c: jax.Array, start: jax.Array) -> _Solution:
     """Damped Newton-CG at strength `c`; see `_solve` for what it returns."""
 
-    def step(state):
+    def step(state: tuple) -> tuple:
       i, w, decrement, todo = state
       gradient, logit, p = self._gradient(c, w)
       # Vanishing curvature far from the data would make the intercept's step
@@ -208,7 +246,7 @@ class _Solver:
       size = 1 + jnp.sqrt((self._penalty * w * w).sum(0, keepdims=True))
       return i + 1, w, decrement, todo & (decrement > _TOLERANCE * size)
 
-    def goes_on(state):
+    def goes_on(state: tuple) -> jax.Array:
       return (state[0] < self._max_newton) & state[-1].any()
 
     nothing = jnp.zeros_like(start[-1:])
@@ -220,14 +258,18 @@ class _Solver:
     )
     return w, norm[0], decrement[0], ~todo[0]
 
-  def _gradient(self, c, w):
+  def _gradient(
+    self, c: jax.Array, w: jax.Array
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradient of the objective, the logits and the probabilities."""
     logit = self._z @ w
     p = jax.nn.sigmoid(logit)
     gradient = c * (self._z.T @ (p - self._labels)) + self._penalty * w
     return gradient, logit, p
 
-  def _conjugate_gradient(self, curvature, gradient, todo):
+  def _conjugate_gradient(
+    self, curvature: jax.Array, gradient: jax.Array, todo: jax.Array
+  ) -> jax.Array:
     """Approximate Newton step: solves H d = -gradient for every label together.
 
     `curvature` is (N, L), C p (1 - p).
@@ -239,10 +281,10 @@ class _Solver:
     # Superlinear: the closer to the optimum, the more exact the step.
     target = rz * jnp.clip(rz, 1e-4, 1e-2)
 
-    def active(rz):
+    def active(rz: jax.Array) -> jax.Array:
       return todo & (rz > target)
 
-    def step(state):
+    def step(state: tuple) -> tuple:
       i, solution, residual, direction, rz = state
       image = self._z.T @ (curvature * (self._z @ direction))
       image += self._penalty * direction
@@ -255,13 +297,21 @@ class _Solver:
       direction = preconditioned + new / jnp.maximum(rz, 1e-30) * direction
       return i + 1, solution, residual, direction, new
 
-    def goes_on(state):
+    def goes_on(state: tuple) -> jax.Array:
       return (state[0] < _MAX_CG) & active(state[-1]).any()
 
     state = (0, jnp.zeros_like(gradient), residual, direction, rz)
     return jax.lax.while_loop(goes_on, step, state)[1]
 
-  def _line_search(self, logit, c, w, d, slope, todo):
+  def _line_search(
+    self,
+    logit: jax.Array,
+    c: jax.Array,
+    w: jax.Array,
+    d: jax.Array,
+    slope: jax.Array,
+    todo: jax.Array,
+  ) -> jax.Array:
     """Largest step among 1, 1/2, 1/4, ... that does not overshoot, (1, L).
 
     The objective is convex, so it falls along the step for as long as its slope
@@ -272,7 +322,7 @@ class _Solver:
     cross = (self._penalty * w * d).sum(0, keepdims=True)
     square = (self._penalty * d * d).sum(0, keepdims=True)
 
-    def overshoots(length):
+    def overshoots(length: jax.Array) -> jax.Array:
       p = jax.nn.sigmoid(logit + length * change)
       # Padded records do not change along the step.
       now = (
@@ -282,12 +332,12 @@ class _Solver:
       )
       return todo & (now > -0.1 * slope)
 
-    def halve(state):
+    def halve(state: tuple) -> tuple:
       i, length, bad = state
       length = jnp.where(bad, length / 2, length)
       return i + 1, length, overshoots(length)
 
-    def goes_on(state):
+    def goes_on(state: tuple) -> jax.Array:
       return (state[0] < _MAX_HALVINGS) & state[-1].any()
 
     length = jnp.where(todo, 1.0, 0.0)

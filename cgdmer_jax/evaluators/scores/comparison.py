@@ -9,88 +9,35 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.scores import results, scoring, statistics
+from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.scores.findings import (
+  Estimate,
+  LabelScore,
+  Measure,
+  Outcome,
+  TestSet,
+)
+from cgdmer_jax.evaluators.scores.results import Result
+from cgdmer_jax.evaluators.scores.row import MACRO, Row
 
-MACRO = "macro"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-  """One number of one encoder, and how far it is from the best encoder's.
-
-  Attributes:
-    dataset: with the next three, what the number is about.
-    task: such as "linear_probe".
-    label_set: name; empty without labels.
-    setting: such as "probe_1".
-    metric: "AUROC", "AUPRC", or the name of a measure.
-    label: name, "macro", or empty for a measure.
-    encoder: name.
-    value: with its interval (`low`, `high`); None where not scored.
-    low: see `value`.
-    high: see `value`.
-    seeds: pretraining seeds that the value is the mean of.
-    seed_std: standard deviation over them; None for a single one.
-    subsets: training subsets of each.
-    subset_std: standard deviation over these, mean over pretraining seeds.
-    num_positive: test records with the label.
-    prevalence: their share, about the AUPRC of random scores.
-    chance: of a measure, for an encoder that knows nothing.
-    best: encoder with the best value of this number.
-    difference: value minus that of the best, with its interval.
-    difference_low: see `difference`.
-    difference_high: see `difference`.
-    p_value: of the paired permutation test; for macro AUROCs.
-    p_holm: corrected for the number of pairs of encoders (Holm).
-    better: "higher", "lower" or "" (neither; then nothing is best).
-    unit: of a measure.
-    main: whether it belongs in a short table.
-    note: why there is no value.
-  """
-
-  dataset: str
-  task: str
-  label_set: str
-  setting: str
-  metric: str
-  label: str
-  encoder: str
-  value: float | None
-  low: float | None
-  high: float | None
-  seeds: int
-  seed_std: float | None
-  subsets: int = 1
-  subset_std: float | None = None
-  num_positive: int | None = None
-  prevalence: float | None = None
-  chance: float | None = None
-  best: str = ""
-  difference: float | None = None
-  difference_low: float | None = None
-  difference_high: float | None = None
-  p_value: float | None = None
-  p_holm: float | None = None
-  better: str = "higher"
-  unit: str = ""
-  main: bool = True
-  note: str = ""
+# Data set, task, label set.
+_Topic = tuple[str, str, str]
 
 
 def difference(
-  test: scoring.TestSet,
-  a: scoring.Outcome,
-  b: scoring.Outcome,
+  test: TestSet,
+  a: Outcome,
+  b: Outcome,
   *,
   num_permutations: int = 1000,
   seed: int = 0,
-) -> tuple[scoring.Estimate, float | None]:
+) -> tuple[Estimate, float | None]:
   """Paired difference of two macro AUROCs, a minus b.
 
   Args:
@@ -98,18 +45,15 @@ def difference(
     a: an outcome.
     b: another, with the same resamples of subjects.
     num_permutations: swaps of the permutation test.
-    seed: of the swaps.
+    seed: decides the swaps.
 
   Returns:
     The difference with its interval, and the p value of the permutation test;
     None without any label that counts.
   """
-  estimate = _minus(
-    (a.evaluation.macro_auroc, statistics.macro(a.samples[0])),
-    (b.evaluation.macro_auroc, statistics.macro(b.samples[0])),
-  )
-  if estimate.value is None:
-    return estimate, None
+  minus = _minus(_macro_auroc(a), _macro_auroc(b))
+  if minus.value is None:
+    return minus, None
   counted = scoring.counted_labels(test.labels, a.evaluation.min_positives)
   seeds = math.lcm(len(a.scores), len(b.scores))
   permutation = statistics.permutation_test(
@@ -122,63 +66,16 @@ def difference(
     num_permutations,
     seed,
   )
-  return estimate, permutation.p_value
-
-
-def compare(
-  path_a: str | os.PathLike, path_b: str | os.PathLike, **options
-) -> dict[str, tuple[scoring.Estimate, float | None]]:
-  """Paired comparison of two result files, a minus b.
-
-  Records are matched by id and labels by name, so the two files may list them
-  in different order.
-
-  Args:
-    path_a: result file.
-    path_b: another.
-    **options: of `difference`.
-
-  Returns:
-    What `difference` returns, by each setting that both have.
-
-  Raises:
-    UserError: the files are not about the same test records and labels.
-  """
-  a, b = (results.read(path).findings for path in (path_a, path_b))
-  test, other = a.test, b.test
-  problem = f"cannot compare {path_a} with {path_b}: "
-  if set(test.label_names) != set(other.label_names):
-    raise UserError(problem + "they are about different labels")
-  if not np.array_equal(np.sort(test.record_ids), np.sort(other.record_ids)):
-    raise UserError(problem + "they are about different test records")
-  rows = np.empty(len(test.labels), int)
-  rows[np.argsort(test.record_ids)] = np.argsort(other.record_ids)
-  columns = [other.label_names.index(name) for name in test.label_names]
-  if not np.array_equal(test.labels, other.labels[rows][:, columns]):
-    raise UserError(problem + "the labels of their test records differ")
-  by_setting = {o.setting: o for o in b.outcomes}
-  found = {}
-  for outcome in a.outcomes:
-    if outcome.setting in by_setting:
-      # Draws of subjects depend on the order of the records.
-      again = scoring.evaluate(
-        test,
-        outcome.setting,
-        by_setting[outcome.setting].scores[:, rows][:, :, columns],
-        min_positives=outcome.evaluation.min_positives,
-        num_bootstrap=outcome.evaluation.num_bootstrap,
-      )
-      found[outcome.setting] = difference(test, outcome, again, **options)
-  return found
+  return minus, permutation.p_value
 
 
 def compare_all(
-  found: Iterable[results.Result], num_permutations: int = 1000
+  every: Iterable[Result], num_permutations: int = 1000
 ) -> list[Row]:
   """Every number of every result, beside the best encoder's.
 
   Args:
-    found: results; those of one task, data set and label set must be about the
+    every: results; those of one task, data set and label set must be about the
       same test records.
     num_permutations: least number of swaps of a permutation test. Where many
       encoders are compared there are more: with too few, the corrected p would
@@ -187,21 +84,24 @@ def compare_all(
   Raises:
     UserError: they are not.
   """
-  topics: dict[tuple, dict[str, list[results.Result]]] = {}
-  for result in found:
+  topics: dict[_Topic, dict[str, list[Result]]] = {}
+  for result in every:
     topic = (result.dataset, result.task, result.label_set)
-    by_name = topics.setdefault(topic, {})
-    by_name.setdefault(result.encoder.name, []).append(result)
+    by_encoder = topics.setdefault(topic, {})
+    by_encoder.setdefault(result.encoder.name, []).append(result)
   rows = []
-  for topic, by_name in topics.items():
-    _check_same_records(topic, by_name)
-    rows += _label_rows(topic, by_name, num_permutations)
-    rows += _measure_rows(topic, by_name)
+  for topic, by_encoder in topics.items():
+    _check_same_records(topic, by_encoder)
+    rows += _outcome_rows(topic, by_encoder, num_permutations)
+    rows += _measure_rows(topic, by_encoder)
   return rows
 
 
-def _check_same_records(topic, by_name) -> None:
-  every = [r for of_name in by_name.values() for r in of_name]
+def _check_same_records(
+  topic: _Topic, by_encoder: Mapping[str, Sequence[Result]]
+) -> None:
+  """Raises UserError unless all results are about the same test records."""
+  every = [result for listed in by_encoder.values() for result in listed]
   first = every[0].findings.test
   for result in every[1:]:
     test = result.findings.test
@@ -217,179 +117,245 @@ def _check_same_records(topic, by_name) -> None:
       )
 
 
-def _label_rows(topic, by_name, num_permutations) -> list[Row]:
+@dataclasses.dataclass(frozen=True)
+class _Number:
+  """A number of one encoder, pooled over its pretraining seeds.
+
+  Attributes:
+    estimate: value and interval.
+    samples: (R,) the number in each resample of subjects; None if it has no
+      value.
+    row: the fields of its `Row` that have nothing to do with other encoders.
+  """
+
+  estimate: Estimate
+  samples: np.ndarray | None
+  row: dict[str, Any]
+
+
+_NOTHING = Estimate(None, None, None)
+
+
+def _rows(
+  topic: _Topic,
+  setting: str,
+  metric: str,
+  label: str,
+  numbers: Mapping[str, _Number],
+  better: str = "higher",
+) -> list[Row]:
+  """One number of every encoder, each beside the best.
+
+  Args:
+    topic: data set, task and label set.
+    setting: see `Row`, as are `metric`, `label` and `better`.
+    metric: name of the number.
+    label: name, or empty.
+    numbers: by name of the encoder.
+    better: "higher", "lower" or "".
+  """
+  best = _best(numbers, better)
+  rows = []
+  for encoder, number in numbers.items():
+    minus = _NOTHING
+    if best and encoder != best:
+      minus = _minus(number, numbers[best])
+    estimate = number.estimate
+    rows.append(
+      Row(
+        *(*topic, setting, metric, label, encoder),
+        *(estimate.value, estimate.low, estimate.high),
+        best=best,
+        difference=minus.value,
+        difference_low=minus.low,
+        difference_high=minus.high,
+        better=better,
+        **number.row,
+      )
+    )
+  return rows
+
+
+def _outcome_rows(
+  topic: _Topic,
+  by_encoder: Mapping[str, Sequence[Result]],
+  num_permutations: int,
+) -> list[Row]:
   """Rows of all settings that score labels."""
-  test = next(iter(by_name.values()))[0].findings.test
-  pools: dict[str, dict[str, scoring.Outcome]] = {}
-  spreads: dict[tuple[str, str], tuple] = {}
-  for name, of_name in by_name.items():
-    per_setting: dict[str, list[scoring.Outcome]] = {}
-    for result in of_name:
+  test = next(iter(by_encoder.values()))[0].findings.test
+  settings: dict[str, dict[str, list[Outcome]]] = {}
+  for encoder, every in by_encoder.items():
+    for result in every:
       for outcome in result.findings.outcomes:
-        per_setting.setdefault(outcome.setting, []).append(outcome)
-    for setting, outcomes in per_setting.items():
-      pools.setdefault(setting, {})[name] = (
-        outcomes[0] if len(outcomes) == 1 else scoring.pool(test, outcomes)
-      )
-      macros = [o.evaluation.macro_auroc.value for o in outcomes]
-      within = [o.evaluation.seed_std for o in outcomes]
-      of_subsets = None if None in within else float(np.mean(within))
-      spreads[setting, name] = (len(outcomes), _std(macros), of_subsets)
+        outcomes = settings.setdefault(outcome.setting, {})
+        outcomes.setdefault(encoder, []).append(outcome)
   rows = []
-  for setting, of_setting in pools.items():
-    context = (*topic, setting)
-    macro_rows = []
-    best = _best({n: o.evaluation.macro_auroc for n, o in of_setting.items()})
-    swaps = max(num_permutations, 25 * num_pairs(len(of_setting)))
-    for name, outcome in of_setting.items():
-      seeds, seed_std, subset_std = spreads[setting, name]
-      e = outcome.evaluation
-      p_value, minus = None, scoring.Estimate(None, None, None)
-      if best and name != best:
-        minus, p_value = difference(
-          test, outcome, of_setting[best], num_permutations=swaps
-        )
-      macro_rows.append(
-        Row(
-          *(*context, "AUROC", MACRO, name),
-          **_value(e.macro_auroc),
-          seeds=seeds,
-          seed_std=seed_std,
-          subsets=e.num_seeds // seeds,
-          subset_std=subset_std,
-          best=best,
-          **_difference(minus),
-          p_value=p_value,
-          note="" if e.macro_auroc.value is not None else "no label scored",
-        )
-      )
-    rows += _holm(macro_rows)
-    series = {n: _curves(o) for n, o in of_setting.items()}
-    for metric, label in next(iter(series.values())):
+  for setting, outcomes in settings.items():
+    pooled = {
+      encoder: runs[0] if len(runs) == 1 else scoring.pool(test, runs)
+      for encoder, runs in outcomes.items()
+    }
+    numbers = {
+      encoder: _numbers(pooled[encoder], runs)
+      for encoder, runs in outcomes.items()
+    }
+    for metric, label in next(iter(numbers.values())):
+      column = {name: known[metric, label] for name, known in numbers.items()}
+      compared = _rows(topic, setting, metric, label, column)
       if (metric, label) == ("AUROC", MACRO):
-        continue
-      these = {n: s[metric, label] for n, s in series.items()}
-      best = _best({n: estimate for n, (estimate, _, _) in these.items()})
-      for name, (estimate, samples, score) in these.items():
-        seeds = spreads[setting, name][0]
-        minus = scoring.Estimate(None, None, None)
-        if best and name != best:
-          minus = _minus((estimate, samples), these[best][:2])
-        rows.append(
-          Row(
-            *(*context, metric, label, name),
-            **_value(estimate),
-            seeds=seeds,
-            seed_std=None,
-            subsets=of_setting[name].evaluation.num_seeds // seeds,
-            num_positive=score and score.num_positive,
-            prevalence=score and score.prevalence,
-            best=best,
-            **_difference(minus),
-            note=score.skipped if score else "",
-          )
-        )
+        compared = _tested(compared, test, pooled, num_permutations)
+      rows += compared
   return rows
 
 
-def _curves(outcome: scoring.Outcome) -> dict:
-  """(metric, label) -> estimate, samples, and the label's score."""
-  nothing = scoring.Estimate(None, None, None)
-  e, (auroc, auprc) = outcome.evaluation, outcome.samples
-  found = {
-    ("AUROC", MACRO): (e.macro_auroc, statistics.macro(auroc), None),
-    ("AUPRC", MACRO): (e.macro_auprc, statistics.macro(auprc), None),
+def _numbers(
+  pooled: Outcome, runs: Sequence[Outcome]
+) -> dict[tuple[str, str], _Number]:
+  """(metric, label) -> number, the macro AUROC first.
+
+  Args:
+    pooled: outcome of one encoder over its pretraining seeds.
+    runs: outcomes of each seed.
+  """
+  e, (auroc, auprc) = pooled.evaluation, pooled.samples
+  common = {
+    "seeds": len(runs),
+    "seed_std": None,
+    "subsets": e.num_seeds // len(runs),
   }
-  at = 0
+  within = [o.evaluation.seed_std for o in runs]
+  spread = {
+    "seed_std": _std([o.evaluation.macro_auroc.value for o in runs]),
+    "subset_std": None if None in within else float(np.mean(within)),
+    "note": "no label scored" if e.macro_auroc.value is None else "",
+  }
+  macro = _macro_auroc(pooled)
+  numbers = {
+    ("AUROC", MACRO): dataclasses.replace(macro, row=common | spread),
+    ("AUPRC", MACRO): _Number(e.macro_auprc, statistics.macro(auprc), common),
+  }
+  place = 0  # among the labels that count
   for score in e.labels:
-    for metric, estimate, samples in (
-      ("AUROC", score.auroc, auroc),
-      ("AUPRC", score.auprc, auprc),
-    ):
-      counted = estimate is not None
-      found[metric, score.name] = (
-        estimate if counted else nothing,
-        samples[at] if counted else None,
-        score,
+    for metric, samples in (("AUROC", auroc), ("AUPRC", auprc)):
+      numbers[metric, score.name] = _label_number(
+        score, metric, samples[place : place + 1], common
       )
-    at += score.auroc is not None
-  return found
+    place += score.auroc is not None
+  return numbers
 
 
-def _measure_rows(topic, by_name) -> list[Row]:
-  """Rows of the numbers that no label is behind."""
-  series: dict[tuple[str, str], dict[str, list[scoring.Measure]]] = {}
-  for name, of_name in by_name.items():
-    for result in of_name:
-      for m in result.findings.measures:
-        of_measure = series.setdefault((m.setting, m.name), {})
-        of_measure.setdefault(name, []).append(m)
+def _label_number(
+  score: LabelScore, metric: str, samples: np.ndarray, common: dict[str, Any]
+) -> _Number:
+  """AUROC or AUPRC of one label; `samples` (1, R) are its own, if it counts."""
+  estimate = score.auroc if metric == "AUROC" else score.auprc
+  row = common | {
+    "num_positive": score.num_positive,
+    "prevalence": score.prevalence,
+    "note": score.skipped,
+  }
+  if estimate is None:
+    return _Number(_NOTHING, None, row)
+  return _Number(estimate, samples[0], row)
+
+
+def _macro_auroc(outcome: Outcome) -> _Number:
+  """The macro AUROC with its resamples."""
+  macro = statistics.macro(outcome.samples[0])
+  return _Number(outcome.evaluation.macro_auroc, macro, {})
+
+
+def _tested(
+  rows: Sequence[Row],
+  test: TestSet,
+  pooled: Mapping[str, Outcome],
+  num_permutations: int,
+) -> list[Row]:
+  """Rows of macro AUROCs with the p values of their distance to the best.
+
+  Args:
+    rows: one for each encoder.
+    test: the test records.
+    pooled: outcome of each encoder.
+    num_permutations: see `compare_all`.
+  """
+  swaps = max(num_permutations, 25 * num_pairs(len(rows)))
+  tested = []
+  for row in rows:
+    if row.best and row.encoder != row.best:
+      a, b = pooled[row.encoder], pooled[row.best]
+      _, p_value = difference(test, a, b, num_permutations=swaps)
+      row = dataclasses.replace(row, p_value=p_value)
+    tested.append(row)
+  return _holm(tested)
+
+
+def _measure_rows(
+  topic: _Topic, by_encoder: Mapping[str, Sequence[Result]]
+) -> list[Row]:
+  """Rows of the numbers that are not computed from labels."""
+  series: dict[tuple[str, str], dict[str, list[Measure]]] = {}
+  for encoder, every in by_encoder.items():
+    for result in every:
+      for measure in result.findings.measures:
+        measures = series.setdefault((measure.setting, measure.name), {})
+        measures.setdefault(encoder, []).append(measure)
   rows = []
-  for (setting, metric), of_measure in series.items():
-    pooled = {}
-    for name, measures in of_measure.items():
-      samples = np.mean([m.samples for m in measures], axis=0)
-      value = float(np.mean([m.estimate.value for m in measures]))
-      pooled[name] = (scoring.estimate(value, samples), samples)
-    first = next(iter(of_measure.values()))[0]
-    best = _best({n: e for n, (e, _) in pooled.items()}, first.better)
-    for name, measures in of_measure.items():
-      minus = scoring.Estimate(None, None, None)
-      if best and name != best:
-        minus = _minus(pooled[name], pooled[best])
-      rows.append(
-        Row(
-          *(*topic, setting, metric, "", name),
-          **_value(pooled[name][0]),
-          seeds=len(measures),
-          seed_std=_std([m.estimate.value for m in measures]),
-          chance=first.chance,
-          best=best,
-          **_difference(minus),
-          better=first.better,
-          unit=first.unit,
-          main=first.main,
-        )
-      )
+  for (setting, name), measures in series.items():
+    first = next(iter(measures.values()))[0]
+    numbers = {
+      encoder: _pooled(runs, first) for encoder, runs in measures.items()
+    }
+    rows += _rows(topic, setting, name, "", numbers, first.better)
   return rows
+
+
+def _pooled(measures: Sequence[Measure], first: Measure) -> _Number:
+  """The mean of a measure over pretraining seeds.
+
+  Args:
+    measures: one for each seed.
+    first: the same measure of the first encoder, which decides what is the same
+      for all.
+  """
+  values = [m.estimate.value for m in measures]
+  samples = np.mean([m.samples for m in measures], axis=0)
+  row = {
+    "seeds": len(measures),
+    "seed_std": _std(values),
+    "chance": first.chance,
+    "unit": first.unit,
+    "main": first.main,
+  }
+  estimate = scoring.estimate(float(np.mean(values)), samples)
+  return _Number(estimate, samples, row)
 
 
 def _std(values: Sequence[float | None]) -> float | None:
+  """Sample standard deviation; None where it is undefined."""
   if len(values) < 2 or None in values:
     return None
   return float(np.std(values, ddof=1))
 
 
-def _best(
-  estimates: Mapping[str, scoring.Estimate], better: str = "higher"
-) -> str:
+def _best(numbers: Mapping[str, _Number], better: str) -> str:
   """Name of the best encoder; empty where nothing is better than another."""
-  known = {n: e.value for n, e in estimates.items() if e.value is not None}
+  values = {name: number.estimate.value for name, number in numbers.items()}
+  known = {name: value for name, value in values.items() if value is not None}
   if len(known) < 2 or not better:
     return ""
   return (max if better == "higher" else min)(known, key=known.__getitem__)
 
 
-def _minus(a, b) -> scoring.Estimate:
-  """Difference of two (estimate, samples) pairs."""
-  if a[0].value is None or b[0].value is None:
-    return scoring.Estimate(None, None, None)
-  return scoring.estimate(a[0].value - b[0].value, a[1] - b[1])
+def _minus(a: _Number, b: _Number) -> Estimate:
+  """Paired difference of two numbers."""
+  if a.estimate.value is None or b.estimate.value is None:
+    return _NOTHING
+  value = a.estimate.value - b.estimate.value
+  return scoring.estimate(value, a.samples - b.samples)
 
 
-def _value(e: scoring.Estimate) -> dict:
-  return {"value": e.value, "low": e.low, "high": e.high}
-
-
-def _difference(e: scoring.Estimate) -> dict:
-  return {
-    "difference": e.value,
-    "difference_low": e.low,
-    "difference_high": e.high,
-  }
-
-
-def _holm(rows: list[Row]) -> list[Row]:
+def _holm(rows: Sequence[Row]) -> list[Row]:
   """Adds Holm's step-down correction of the p values of one column.
 
   The best was chosen by the records that it is tested on, so each of these is a

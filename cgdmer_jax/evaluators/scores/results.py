@@ -21,11 +21,21 @@ import os
 import pathlib
 import platform
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
+from cgdmer_jax import files
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.scores import scoring
+from cgdmer_jax.evaluators.scores.findings import (
+  Estimate,
+  Evaluation,
+  Findings,
+  LabelScore,
+  Measure,
+  Outcome,
+  TestSet,
+)
 
 _FORMAT = 1  # raise it when the same inputs give other results
 
@@ -37,7 +47,7 @@ class Identity:
   Attributes:
     name: row of tables; encoders that differ in their seed alone share it.
     fingerprint: hash of all that its features depend on, besides the records.
-    seed: of its pretraining, or of its random weights; None where unknown.
+    seed: decided its pretraining or its random weights; None where unknown.
     checkpoint: where its weights come from; empty for random ones.
     step: updates they have seen; None for random ones.
   """
@@ -51,19 +61,19 @@ class Identity:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What a task found out about an encoder.
+  """What a task found out about an encoder, and from what.
 
   Attributes:
     encoder: which one.
     task: such as "linear_probe".
     dataset: name with configuration, such as "ptb_xl/100hz".
-    split: of the test records.
-    label_set: name, of a transfer also where it comes from; empty for a task
+    split: name of the test split.
+    label_set: name, and what was learnt from if it is another; empty for a task
       without labels.
-    label_mode: of the data set, see `data_builders/label_modes.py`.
-    key: see `make_key`.
-    options: of the evaluation, as JSON has them.
-    findings: of the task.
+    label_mode: that of the data set, see `data_builders/label_modes.py`.
+    key: hash of all that the findings depend on.
+    options: fields of `config.evaluation` that decide them, as JSON has them.
+    findings: what the task found out.
   """
 
   encoder: Identity
@@ -74,10 +84,10 @@ class Result:
   label_mode: str
   key: str
   options: dict
-  findings: scoring.Findings
+  findings: Findings
 
 
-def make_key(*parts) -> str:
+def make_key(*parts: Any) -> str:
   """Short hash of anything that JSON can hold."""
   text = json.dumps([_FORMAT, *parts], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -127,7 +137,6 @@ def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:
     result.encoder.name,
     result.key,
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
   buffer = io.BytesIO()
   np.savez_compressed(buffer, **_arrays(result.findings))
   content = buffer.getvalue()
@@ -137,8 +146,8 @@ def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:
     "sha256": hashlib.sha256(content).hexdigest(),
   }
   text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-  write_atomically(path.with_suffix(".npz"), content)
-  write_atomically(path, text.encode())
+  files.write(path.with_suffix(".npz"), content)
+  files.write(path, text)
   return path
 
 
@@ -162,7 +171,8 @@ _PLAIN = ("task", "dataset", "split", "label_set", "label_mode", "key")
 _PLAIN += ("options",)
 
 
-def _without_arrays(item: scoring.Outcome | scoring.Measure) -> dict:
+def _without_arrays(item: Outcome | Measure) -> dict:
+  """The fields as JSON has them, without `scores` and `samples`."""
   fields = {
     f.name: getattr(item, f.name)
     for f in dataclasses.fields(item)
@@ -174,7 +184,8 @@ def _without_arrays(item: scoring.Outcome | scoring.Measure) -> dict:
   }
 
 
-def _arrays(findings: scoring.Findings) -> dict[str, np.ndarray]:
+def _arrays(findings: Findings) -> dict[str, np.ndarray]:
+  """What goes into the `.npz`: test records, scores and resamples."""
   test = findings.test
   arrays = {
     "record_ids": test.record_ids,
@@ -192,26 +203,13 @@ def _arrays(findings: scoring.Findings) -> dict[str, np.ndarray]:
 
 def versions() -> dict[str, str]:
   """Versions of what the numbers depend on; a missing package is left out."""
-  found = {"python": platform.python_version()}
+  known = {"python": platform.python_version()}
   for name in ("cgdmer-jax", "jax", "numpy", "scipy"):
     try:
-      found[name] = metadata.version(name)
+      known[name] = metadata.version(name)
     except metadata.PackageNotFoundError:
       continue
-  return found
-
-
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file so that its name never stands for half of it."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  try:
-    with temporary.open("wb") as f:
-      f.write(content)
-      f.flush()
-      os.fsync(f.fileno())
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  return known
 
 
 def read(path: str | os.PathLike) -> Result:
@@ -242,21 +240,21 @@ def read(path: str | os.PathLike) -> Result:
     raise UserError(f"{arrays_path} does not belong to {path}; evaluate again")
   with np.load(io.BytesIO(content), allow_pickle=False) as data:
     arrays = dict(data)
-  test = scoring.TestSet(
+  test = TestSet(
     record_ids=arrays["record_ids"],
     subjects=arrays["subjects"],
     labels=arrays["labels"],
     label_names=tuple(arrays["label_names"].tolist()),
   )
-  findings = scoring.Findings(
+  findings = Findings(
     test,
     tuple(
       _outcome(row, arrays[f"scores/{i}"], arrays[f"samples/{i}"])
       for i, row in enumerate(document["settings"])
     ),
     tuple(
-      scoring.Measure(
-        **row | {"estimate": scoring.Estimate(**row["estimate"])},
+      Measure(
+        **row | {"estimate": Estimate(**row["estimate"])},
         samples=arrays[f"measure/{i}"],
       )
       for i, row in enumerate(document["measures"])
@@ -270,22 +268,22 @@ def read(path: str | os.PathLike) -> Result:
   )
 
 
-def _outcome(row: dict, scores, samples) -> scoring.Outcome:
-  """The other way round of `_without_arrays`."""
+def _outcome(row: dict, scores: np.ndarray, samples: np.ndarray) -> Outcome:
+  """The outcome that `_without_arrays` made `row` of, and its arrays."""
 
-  def estimate(fields):
-    return None if fields is None else scoring.Estimate(**fields)
+  def estimate(fields: dict | None) -> Estimate | None:
+    return None if fields is None else Estimate(**fields)
 
   evaluation = row["evaluation"]
   for fields in (evaluation, *evaluation["labels"]):
     for name in ("auroc", "auprc", "macro_auroc", "macro_auprc"):
       if name in fields:
         fields[name] = estimate(fields[name])
-  labels = tuple(scoring.LabelScore(**r) for r in evaluation["labels"])
-  return scoring.Outcome(
+  labels = tuple(LabelScore(**r) for r in evaluation["labels"])
+  return Outcome(
     **row
     | {
-      "evaluation": scoring.Evaluation(**evaluation | {"labels": labels}),
+      "evaluation": Evaluation(**evaluation | {"labels": labels}),
       "strengths": tuple(row["strengths"]),
       "strength_grid": tuple(row["strength_grid"]),
     },

@@ -1,11 +1,4 @@
-"""What an encoder scores on a test set.
-
-Every task gives the same structure: `Findings` with an `Outcome` per setting
-that scores labels (zero-shot; probe with 1, 10 and 100 % of the labels), each
-from scores (K, N, L): K training seeds, N test records, L labels; and a
-`Measure` for every number that is not about labels. Numbers that do not exist
-are None, never NaN.
-"""
+"""From scores of test records to outcomes and measures with intervals."""
 
 from __future__ import annotations
 
@@ -16,158 +9,15 @@ from typing import Any
 import numpy as np
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.scores import statistics
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-  """A value with its 95 % interval over subjects; None where undefined."""
-
-  value: float | None
-  low: float | None
-  high: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelScore:
-  """How well one label is told from the rest of the test records.
-
-  Attributes:
-    name: of the label.
-    num_positive: test records that carry it.
-    num_negative: test records that do not.
-    prevalence: num_positive / N, about the `auprc` of random scores.
-    auroc: with interval, mean over training seeds; None where skipped.
-    auprc: average precision, likewise.
-    skipped: why the label does not count; empty where it does.
-  """
-
-  name: str
-  num_positive: int
-  num_negative: int
-  prevalence: float
-  auroc: Estimate | None
-  auprc: Estimate | None
-  skipped: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-  """Scores of one model (or K that differ by seed) on one test set.
-
-  Attributes:
-    labels: all labels in order, the skipped ones too.
-    macro_auroc: unweighted mean over the labels that count; the interval is of
-      the mean over seeds, for the training subsets at hand: it leaves out what
-      `seed_std` tells.
-    macro_auprc: likewise.
-    seed_std: sample standard deviation of the macro AUROC over training seeds;
-      None for a single seed.
-    num_records: N.
-    num_subjects: distinct subjects, the unit of resampling.
-    num_seeds: K.
-    min_positives: least positives and negatives of a label that counts.
-    num_bootstrap: resamples behind the intervals.
-  """
-
-  labels: tuple[LabelScore, ...]
-  macro_auroc: Estimate
-  macro_auprc: Estimate
-  seed_std: float | None
-  num_records: int
-  num_subjects: int
-  num_seeds: int
-  min_positives: int
-  num_bootstrap: int
-
-
-@dataclasses.dataclass(frozen=True)
-class TestSet:
-  """The test records that belong to a label set.
-
-  Attributes:
-    record_ids: (N,) the data set's record ids (or row numbers as text).
-    subjects: (N,) subject ids as text, empty where unknown.
-    labels: (N, L) uint8.
-    label_names: L names.
-  """
-
-  __test__ = False  # not a test case, whatever pytest thinks of the name
-
-  record_ids: np.ndarray
-  subjects: np.ndarray
-  labels: np.ndarray
-  label_names: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-  """One setting of one encoder.
-
-  Attributes:
-    setting: "zero_shot" or "probe_<percent>", for instance "probe_1".
-    evaluation: of `scores`.
-    scores: (K, N, L) float32 test scores.
-    samples: (2, L', R) float32 AUROC and average precision in each resample of
-      the subjects, of the labels that count, mean over K.
-    num_train: records trained on (0 for zero-shot).
-    fraction: part of the training records used; None for zero-shot.
-    strengths: chosen C of each training seed; empty where nothing is chosen.
-    strength_grid: those it was chosen from.
-    not_converged: labels times seeds whose chosen fit missed its tolerance.
-  """
-
-  setting: str
-  evaluation: Evaluation
-  scores: np.ndarray
-  samples: np.ndarray
-  num_train: int = 0
-  fraction: float | None = None
-  strengths: tuple[float, ...] = ()
-  strength_grid: tuple[float, ...] = ()
-  not_converged: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-  """A number about the test records that no label is behind.
-
-  Attributes:
-    setting: what was done, such as "ecg_to_report".
-    name: of the number, such as "recall@1".
-    better: "higher", "lower", or "" where neither is.
-    estimate: with its interval.
-    samples: (R,) float32, the number in each resample of the subjects.
-    chance: what it is for an encoder that knows nothing; None where unknown.
-    unit: "" for shares and the like.
-    main: whether it belongs in a short table.
-  """
-
-  setting: str
-  name: str
-  better: str
-  estimate: Estimate
-  samples: np.ndarray
-  chance: float | None = None
-  unit: str = ""
-  main: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Findings:
-  """What a task found out about one encoder on one test set.
-
-  Attributes:
-    test: the records.
-    outcomes: settings that score labels.
-    measures: numbers without labels.
-    details: whatever else a reader may want, as JSON has it.
-  """
-
-  test: TestSet
-  outcomes: tuple[Outcome, ...] = ()
-  measures: tuple[Measure, ...] = ()
-  details: dict[str, Any] = dataclasses.field(default_factory=dict)
+from cgdmer_jax.evaluators.scores import ranking, statistics
+from cgdmer_jax.evaluators.scores.findings import (
+  Estimate,
+  Evaluation,
+  LabelScore,
+  Measure,
+  Outcome,
+  TestSet,
+)
 
 
 def check_arrays(
@@ -176,7 +26,7 @@ def check_arrays(
   """Labels of one split as uint8, after checks that name what is wrong.
 
   Args:
-    name: of the split, for the message.
+    name: the split, for the message.
     rows: N of the features or scores that go with the labels.
     labels: (N, L) 0 or 1.
     label_names: L names.
@@ -273,7 +123,7 @@ def evaluate(
       order of records within a label matters.
     min_positives: see `counted_labels`.
     num_bootstrap: resamples of subjects.
-    seed: of the resampling; equal seeds pair the draws of different models.
+    seed: decides the resampling; equal seeds pair the draws of models.
     **training: further fields of the outcome.
 
   Returns:
@@ -319,8 +169,8 @@ def summarise(
   """What scores (K, N, L) and their resamples (2, L', R) say."""
   columns = np.flatnonzero(counted_labels(test.labels, min_positives))
   labels, scores = test.labels[:, columns], scores[:, :, columns]
-  aurocs = _per_label(statistics.auroc, labels, scores)
-  precisions = _per_label(statistics.average_precision, labels, scores)
+  aurocs = _per_label(ranking.auroc, labels, scores)
+  precisions = _per_label(ranking.average_precision, labels, scores)
   place = {j: i for i, j in enumerate(columns)}
   rows = []
   for j, name in enumerate(test.label_names):
@@ -401,7 +251,7 @@ def mean_measure(
 
   Args:
     setting: see `Measure`, as are the next two.
-    name: of the number.
+    name: what is measured.
     better: "higher", "lower" or "".
     values: (N,) summed over the records.
     weights: (N, R) of `statistics.subject_weights`.
@@ -432,6 +282,7 @@ def estimate(value: float, samples: np.ndarray) -> Estimate:
 
 
 def _skip_reason(positive: int, negative: int, least: int) -> str:
+  """Why a label with so many positives and negatives does not count."""
   if not positive:
     return "no positive in test"
   if not negative:

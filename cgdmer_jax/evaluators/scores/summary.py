@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import rich.console
+from matplotlib.figure import Figure
 
-from cgdmer_jax.evaluators.scores import comparison, results, tables
+from cgdmer_jax import files
+from cgdmer_jax.evaluators.scores import comparison, render, tables
+from cgdmer_jax.evaluators.scores.results import Result, versions
+from cgdmer_jax.evaluators.scores.row import MACRO, Row
 from cgdmer_jax.figures import results as figures
 
 
@@ -34,108 +39,160 @@ class NotDone:
 
 def write(
   workdir: pathlib.Path,
-  found: Sequence[results.Result],
+  results: Sequence[Result],
   not_done: Sequence[NotDone],
+  tasks: Mapping[str, tables.Shown],
   num_permutations: int,
 ) -> None:
   """Compares the results and writes and prints the comparison.
 
   Writes `results/tables.md`, `tables.tex`, `comparison.csv`, `comparison.json`
   and `figures/*.png` below `workdir`.
+
+  Args:
+    workdir: folder of the evaluation.
+    results: at least one.
+    not_done: what could not be done.
+    tasks: name -> how a task is shown.
+    num_permutations: see `comparison.compare_all`.
   """
-  rows = comparison.compare_all(found, num_permutations)
-  made = tables.make(rows, found)
+  rows = comparison.compare_all(results, num_permutations)
+  made = tables.make(rows, results, tasks)
   console = rich.console.Console()
   for table in made:
-    for part in tables.to_rich(table, console.width):
+    for part in render.to_rich(table, console.width):
       console.print(part)
-  texts = [tables.to_markdown(table) for table in made]
+  texts = [render.to_markdown(table) for table in made]
   if not_done:
     texts.append(_list(not_done))
     console.print(texts[-1], markup=False)
   folder = workdir / "results"
-  document = {
-    "rows": [dataclasses.asdict(row) for row in rows],
-    "not_done": [dataclasses.asdict(n) for n in not_done],
-    "encoders": sorted(
-      {json.dumps(dataclasses.asdict(r.encoder), sort_keys=True) for r in found}
-    ),
-    "options": {r.task: r.options for r in found},
-    "versions": results.versions(),
-  }
-  document["encoders"] = [json.loads(e) for e in document["encoders"]]
+  document = _document(rows, results, not_done)
   for name, text in {
     "tables.md": "\n".join(texts),
-    "tables.tex": "\n".join(map(tables.to_latex, made)),
-    "comparison.csv": tables.to_csv(rows),
+    "tables.tex": "\n".join(map(render.to_latex, made)),
+    "comparison.csv": render.to_csv(rows),
     "comparison.json": json.dumps(document, indent=1, allow_nan=False) + "\n",
   }.items():
-    results.write_atomically(folder / name, text.encode())
-  drawn = _draw(rows, found, workdir / "figures")
+    files.write(folder / name, text)
+  drawn = _draw(rows, results, tasks, workdir / "figures")
   console.print(
     f"tables: {folder / 'tables.md'}\nfigures: {', '.join(map(str, drawn))}",
     soft_wrap=True,
   )
 
 
+def _document(
+  rows: Sequence[Row],
+  results: Sequence[Result],
+  not_done: Sequence[NotDone],
+) -> dict[str, Any]:
+  """The content of `comparison.json`."""
+  encoders = {
+    json.dumps(dataclasses.asdict(r.encoder), sort_keys=True) for r in results
+  }
+  return {
+    "rows": [dataclasses.asdict(row) for row in rows],
+    "not_done": [dataclasses.asdict(n) for n in not_done],
+    "encoders": [json.loads(text) for text in sorted(encoders)],
+    "options": {r.task: r.options for r in results},
+    "versions": versions(),
+  }
+
+
 def _list(not_done: Sequence[NotDone]) -> str:
   """What was not done, a line for each reason; all of it is in the JSON."""
   lines: dict[str, dict[str, dict[str, None]]] = {}
   for n in not_done:
-    tasks = lines.setdefault(n.reason, {}).setdefault(n.encoder, {})
-    tasks[n.task.replace("_", " ")] = None
+    names = lines.setdefault(n.reason, {}).setdefault(n.encoder, {})
+    names[n.task.replace("_", " ")] = None
   text = "Not done:\n\n"
   for reason, encoders in lines.items():
-    where = (f"{name}: {', '.join(tasks)}" for name, tasks in encoders.items())
+    where = (f"{name}: {', '.join(names)}" for name, names in encoders.items())
     text += f"- {reason} ({'; '.join(where)})\n"
   return text
 
 
-def _draw(rows, found, directory: pathlib.Path) -> list[pathlib.Path]:
-  """One figure per label, per macro average, and per broken-down measure."""
+def _draw(
+  rows: Sequence[Row],
+  results: Sequence[Result],
+  tasks: Mapping[str, tables.Shown],
+  directory: pathlib.Path,
+) -> list[pathlib.Path]:
+  """Draws the figures of every data and label set; their paths."""
+  encoders = list(dict.fromkeys(r.encoder.name for r in results))
+  titles = {(r.dataset, r.label_set): tables.topic(r) for r in results[::-1]}
   drawn = []
-  encoders = list(dict.fromkeys(r.encoder.name for r in found))
-  topics = list(dict.fromkeys((r.dataset, r.label_set) for r in rows))
-  for dataset, label_set in topics:
-    these = [
-      r for r in rows if (r.dataset, r.label_set) == (dataset, label_set)
-    ]
-    about = [
-      r for r in found if (r.dataset, r.label_set) == (dataset, label_set)
-    ]
-    name = f"{dataset}-{label_set}".replace("/", "-").replace(" ", "_")
-    name = name.rstrip("-")
-    title = tables.topic(about[0])
-    aurocs = [r for r in these if r.metric == "AUROC"]
-    per_label = _one_setting(aurocs)
-    if per_label:
-      heading = f"{title}: {tables.heading(per_label[0])}"
-      path = directory / f"auroc-{name}.png"
-      figures.save(figures.auroc_per_label(per_label, encoders, heading), path)
-      drawn.append(path)
-    macros: dict[str, list[comparison.Row]] = {}
-    for row in aurocs:
-      if row.label == comparison.MACRO:
-        macros.setdefault(tables.together(row.task), []).append(row)
-    for task, of_task in macros.items():
-      path = directory / f"{task or 'macro'}-{name}.png"
-      labels = [tables.heading(r) for r in of_task]
-      words = f"{title}, {task.replace('_', ' ')}" if task else title
-      figures.save(figures.macro_scores(of_task, labels, encoders, words), path)
-      drawn.append(path)
-    restored = [r for r in these if r.task == "reconstruction"]
-    if restored:
-      path = directory / f"reconstruction-{name}.png"
-      figures.save(figures.unexplained(restored, encoders, title), path)
-      drawn.append(path)
+  for dataset, label_set in dict.fromkeys(
+    (row.dataset, row.label_set) for row in rows
+  ):
+    key = (dataset, label_set)
+    chosen = [row for row in rows if (row.dataset, row.label_set) == key]
+    suffix = f"{dataset}-{label_set}".replace("/", "-").replace(" ", "_")
+    for name, figure in _figures(chosen, encoders, titles[key], tasks).items():
+      drawn.append(directory / f"{name}-{suffix.rstrip('-')}.png")
+      figures.save(figure, drawn[-1])
   return drawn
 
 
-def _one_setting(rows) -> list[comparison.Row]:
-  """Rows of the setting that is shown label by label: the fullest probe."""
-  settings = list(dict.fromkeys((r.task, r.setting) for r in rows))
-  for task in ("linear_probe", "zero_shot", "finetune", "transfer"):
-    of_task = [s for s in settings if s[0] == task]
-    if of_task:
-      return [r for r in rows if (r.task, r.setting) == of_task[-1]]
-  return []
+def _figures(
+  rows: Sequence[Row],
+  encoders: Sequence[str],
+  title: str,
+  tasks: Mapping[str, tables.Shown],
+) -> dict[str, Figure]:
+  """Figures of one data and label set.
+
+  Args:
+    rows: about this data and label set.
+    encoders: names of all encoders; their order decides the colours.
+    title: data and label set in words.
+    tasks: name -> how a task is shown.
+
+  Returns:
+    Name -> figure: the AUROC of each label in one setting, the macro AUROCs of
+    each table, and what tasks draw themselves.
+  """
+  drawn = {}
+  aurocs = [row for row in rows if row.metric == "AUROC"]
+  per_label = _one_setting(aurocs, tasks)
+  if per_label:
+    setting = tables.heading(per_label[0], tasks[per_label[0].task])
+    drawn["auroc"] = figures.auroc_per_label(
+      per_label, encoders, f"{title}: {setting}"
+    )
+  macros: dict[str, list[Row]] = {}
+  for row in aurocs:
+    if row.label == MACRO:
+      macros.setdefault(tables.own_table(tasks[row.task]), []).append(row)
+  for own, group in macros.items():
+    if own and tasks[own].figure:
+      continue
+    headings = [tables.heading(row, tasks[row.task]) for row in group]
+    words = f"{title}, {own.replace('_', ' ')}" if own else title
+    drawn[own or "macro"] = figures.macro_scores(
+      group, headings, encoders, words
+    )
+  for name in dict.fromkeys(row.task for row in rows):
+    if tasks[name].figure:
+      group = [row for row in rows if row.task == name]
+      drawn[name] = tasks[name].figure(group, encoders, title)
+  return drawn
+
+
+def _one_setting(
+  rows: Sequence[Row], tasks: Mapping[str, tables.Shown]
+) -> list[Row]:
+  """Rows of the setting that is drawn label by label; see `Task.label_figure`.
+
+  Of several settings it is the last, with the most labels to train on.
+  """
+  ranks = {
+    tasks[row.task].label_figure: (row.task, row.setting)
+    for row in rows
+    if tasks[row.task].label_figure is not None
+  }
+  if not ranks:
+    return []
+  chosen = ranks[min(ranks)]
+  return [row for row in rows if (row.task, row.setting) == chosen]

@@ -9,15 +9,30 @@ other. Linear probes answer the first two, CKA the third.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import jax
 import numpy as np
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.probes import linear as linear_probe
+from cgdmer_jax.evaluators import data_set
+from cgdmer_jax.evaluators.data_set import SPLITS
+from cgdmer_jax.evaluators.encoders.features import Encoder
+from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.scores.findings import (
+  Findings,
+  Measure,
+  Outcome,
+  TestSet,
+)
+from cgdmer_jax.evaluators.task import Inputs, Options, Task
 from cgdmer_jax.models import cgdmer
 
 MAX_RECORDS = 2000  # of each split: more say the same
+
+# (modality, part) -> split -> embeddings (N, D).
+_Parts = dict[tuple[str, str], dict[str, np.ndarray]]
 
 
 def cka(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -47,7 +62,7 @@ def cka(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
   w = np.asarray(weights, np.float64)
   n = w.sum(axis=0)
 
-  def hsic(k, l):
+  def hsic(k: np.ndarray, l: np.ndarray) -> np.ndarray:
     kw, lw = k @ w, l @ w
     return (
       (w * ((k * l) @ w)).sum(0)
@@ -70,95 +85,127 @@ def disentanglement(
   record_ids_test: np.ndarray,
   *,
   seed: int = 0,
-  **options,
-) -> scoring.Findings:
+  **options: Any,
+) -> Findings:
   """Probes every part of both modalities.
 
   Args:
     ecg: "train", "validation", "test" -> embeddings of the N records.
-    report: the same of their reports.
+    report: the same keys -> embeddings of their reports.
     labels: the same keys -> (N, L) 0 or 1.
     has_text: the same keys -> (N,), whether the report says anything.
     subjects_test: (N,) subject ids.
     label_names: L names.
     record_ids_test: (N,) ids.
-    seed: of the resampling.
-    **options: of `scoring.evaluate`.
+    seed: decides the resampling.
+    **options: see `scoring.evaluate`.
 
   Returns:
     Outcomes "finding_from_ecg_shared" and so on; measures of the modality and
     of CKA. Records without a report take no part.
+
+  Raises:
+    UserError: no record of a split has a report.
   """
   rows = {
     split: np.flatnonzero(has[:MAX_RECORDS]) for split, has in has_text.items()
   }
-  for split, of_split in rows.items():
-    if not len(of_split):
+  for split, numbers in rows.items():
+    if not len(numbers):
       raise UserError(f"no {split} record has a report")
-  parts = ["shared"] + ["specific"] * (ecg["test"].specific is not None)
-  values = {
-    (modality, part): {
-      split: getattr(embeddings[split], part)[of_split]
-      for split, of_split in rows.items()
-    }
-    for modality, embeddings in (("ecg", ecg), ("report", report))
-    for part in parts
-  }
-  present = {split: labels[split][rows[split]] for split in rows}
+  values = _parts("ecg", ecg, rows) | _parts("report", report, rows)
   ids = np.asarray(record_ids_test).astype(str)[rows["test"]]
   subjects = np.asarray(subjects_test).astype(str)[rows["test"]]
   # The two modalities of a record of unknown patient are of one patient.
   subjects = np.where(subjects == "", np.char.add("record ", ids), subjects)
-  outcomes = []
-  for (modality, part), x in values.items():
-    data = linear_probe.prepare(x, present, subjects, label_names, ids)
-    setting = f"finding_from_{modality}_{part}"
-    probes = linear_probe.fit(data, 1.0)
-    outcomes.append(
-      linear_probe.score(data, probes, setting, seed=seed, **options)
+  present = {split: labels[split][numbers] for split, numbers in rows.items()}
+  outcomes = [
+    _probe(
+      linear.prepare(x, present, subjects, label_names, ids),
+      f"finding_from_{modality}_{part}",
+      seed=seed,
+      **options,
     )
+    for (modality, part), x in values.items()
+  ]
   num_bootstrap = outcomes[0].samples.shape[-1]
-  measures = [
+  measures = _measures(values, subjects, ids, num_bootstrap, seed)
+  test, _ = scoring.make_test_set(subjects, present["test"], label_names, ids)
+  return Findings(test, tuple(outcomes), tuple(measures))
+
+
+def _parts(
+  modality: str,
+  embeddings: Mapping[str, cgdmer.Embedding],
+  rows: Mapping[str, np.ndarray],
+) -> _Parts:
+  """The parts that a modality has, of the records `rows` of each split."""
+  has_specific = embeddings["test"].specific is not None
+  return {
+    (modality, part): {
+      split: getattr(embeddings[split], part)[numbers]
+      for split, numbers in rows.items()
+    }
+    for part in ("shared", *["specific"] * has_specific)
+  }
+
+
+def _probe(data: linear.Data, setting: str, **options: Any) -> Outcome:
+  """Scores of a probe that is trained on all records."""
+  return linear.score(data, linear.fit(data, 1.0), setting, **options)
+
+
+def _measures(
+  values: _Parts,
+  subjects: np.ndarray,
+  ids: np.ndarray,
+  num_bootstrap: int,
+  seed: int,
+) -> list[Measure]:
+  """What is told about parts without labels.
+
+  Args:
+    values: embeddings of all parts.
+    subjects: (N,) subject ids of the test records.
+    ids: (N,) ids of the test records.
+    num_bootstrap: resamples of subjects.
+    seed: decides the resampling.
+  """
+  weights = statistics.subject_weights(subjects, num_bootstrap, seed)
+  parts = [part for modality, part in values if modality == "ecg"]
+  modalities = [
     _modality(values, part, subjects, ids, num_bootstrap, seed)
     for part in parts
   ]
-  weights = statistics.subject_weights(subjects, num_bootstrap, seed)
-  pairs = [(("ecg", "shared"), ("report", "shared"))]
-  if len(parts) == 2:
-    pairs += [
-      (("ecg", "shared"), ("ecg", "specific")),
-      (("report", "shared"), ("report", "specific")),
-      (("ecg", "specific"), ("report", "specific")),
-    ]
-  measures += [_resemblance(values, a, b, weights) for a, b in pairs]
-  return scoring.Findings(data.test, tuple(outcomes), tuple(measures))
+  return modalities + _resemblances(values, weights)
 
 
 def _modality(
-  values, part, subjects, ids, num_bootstrap, seed
-) -> scoring.Measure:
+  values: _Parts,
+  part: str,
+  subjects: np.ndarray,
+  ids: np.ndarray,
+  num_bootstrap: int,
+  seed: int,
+) -> Measure:
   """How well a probe tells recordings from reports by one part of both."""
   x = {
-    split: np.concatenate([values["ecg", part][split], of_reports])
-    for split, of_reports in values["report", part].items()
+    split: np.concatenate([values["ecg", part][split], reports])
+    for split, reports in values["report", part].items()
   }
   y = {
     split: np.repeat([1, 0], len(both) // 2)[:, None].astype(np.uint8)
     for split, both in x.items()
   }
-  test = scoring.TestSet(
-    np.tile(ids, 2), np.tile(subjects, 2), y["test"], ("ecg",)
-  )
-  data = linear_probe.Data(x, y, test)
-  outcome = linear_probe.score(
-    data,
-    linear_probe.fit(data, 1.0),
+  test = TestSet(np.tile(ids, 2), np.tile(subjects, 2), y["test"], ("ecg",))
+  outcome = _probe(
+    linear.Data(x, y, test),
     "modality",
     seed=seed,
     min_positives=1,
     num_bootstrap=num_bootstrap,
   )
-  return scoring.Measure(
+  return Measure(
     "modality",
     f"AUROC from {part}",
     "",
@@ -168,16 +215,82 @@ def _modality(
   )
 
 
-def _resemblance(values, a, b, weights) -> scoring.Measure:
-  """CKA of two (modality, part) pairs on the test records."""
-  x, z = values[a]["test"], values[b]["test"]
-  samples = cka(x, z, weights).astype(np.float32)
-  value = float(cka(x, z, np.ones((len(x), 1)))[0])
-  return scoring.Measure(
-    "CKA",
-    f"{' '.join(a)} to {' '.join(b)}",
-    "",
-    scoring.estimate(value, samples),
-    samples,
-    chance=0.0,
+def _resemblances(values: _Parts, weights: np.ndarray) -> list[Measure]:
+  """CKA of parts that should be alike, and of parts that should not."""
+  pairs = [(("ecg", "shared"), ("report", "shared"))]
+  if ("ecg", "specific") in values:
+    pairs += [
+      (("ecg", "shared"), ("ecg", "specific")),
+      (("report", "shared"), ("report", "specific")),
+      (("ecg", "specific"), ("report", "specific")),
+    ]
+  measures = []
+  for a, b in pairs:
+    x, z = values[a]["test"], values[b]["test"]
+    samples = cka(x, z, weights).astype(np.float32)
+    value = float(cka(x, z, np.ones((len(x), 1)))[0])
+    measures.append(
+      Measure(
+        "CKA",
+        f"{' '.join(a)} to {' '.join(b)}",
+        "",
+        scoring.estimate(value, samples),
+        samples,
+        chance=0.0,
+      )
+    )
+  return measures
+
+
+def run(inputs: Inputs, options: Options) -> Findings:
+  """Probes both modalities of the encoder; see `disentanglement`."""
+  data = inputs.data
+  ecg, report, has_text = {}, {}, {}
+  for split in SPLITS:
+    index = data.index(split)
+    ecg[split] = inputs.store.ecg(data.source(split))
+    report[split] = _first_reports(
+      inputs.store.encoder, index.reports, index.report_ids
+    )
+    has_text[split] = data_set.has_text(index.reports)[index.report_ids]
+  index = data.index("test")
+  return disentanglement(
+    ecg,
+    report,
+    data.labels(inputs.label_set),
+    has_text,
+    index.subject_ids,
+    inputs.label_names,
+    index.ids,
+    min_positives=options.min_positives,
+    num_bootstrap=options.num_bootstrap,
   )
+
+
+def _first_reports(
+  encoder: Encoder, texts: tuple[str, ...], report_ids: np.ndarray
+) -> cgdmer.Embedding:
+  """Embeddings of the reports of records, right for the first `MAX_RECORDS`.
+
+  Args:
+    encoder: has a report encoder.
+    texts: distinct reports.
+    report_ids: (N,) report of each record.
+
+  Returns:
+    (N, width); what no record among the first has is not embedded.
+  """
+  read = np.unique(report_ids[:MAX_RECORDS])
+  embedded = encoder.report([texts[i] for i in read])
+  place = np.searchsorted(read, report_ids).clip(max=len(read) - 1)
+  return jax.tree.map(lambda x: x[place], embedded)
+
+
+TASK = Task(
+  name="disentanglement",
+  run=run,
+  order=70,
+  labels="first",
+  options=("min_positives",),
+  own_table=True,
+)

@@ -21,10 +21,14 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
-from cgdmer_jax.data import pipeline
+from cgdmer_jax.data import pipeline, views
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators.data_set import SPLITS
 from cgdmer_jax.evaluators.encoders import features
-from cgdmer_jax.evaluators.probes import logistic
+from cgdmer_jax.evaluators.probes import linear, logistic
+from cgdmer_jax.evaluators.scores import scoring
+from cgdmer_jax.evaluators.scores.findings import Findings
+from cgdmer_jax.evaluators.task import Inputs, Options, Task
 from cgdmer_jax.models import cgdmer
 from cgdmer_jax.models.forward import Forward
 from cgdmer_jax.trained_model import TrainedModel
@@ -40,14 +44,16 @@ class _Classifier:
   Attributes:
     forward: the model with its preprocessing.
     others: parameters that stay as they are.
-    optimizer: of the encoder and the head.
+    optimizer: updates the encoder and the head.
   """
 
   forward: Forward
   others: dict
   optimizer: optax.GradientTransformation
 
-  def logits(self, params, others, ecg, lead_valid) -> jax.Array:
+  def logits(
+    self, params: dict, others: dict, ecg: jax.Array, lead_valid: jax.Array
+  ) -> jax.Array:
     """Scores of every label, float32 (B, L)."""
     encoder = {k: v for k, v in params.items() if k != "head"}
     z = self.forward.encode_ecg(others | encoder, ecg, lead_valid)
@@ -58,8 +64,15 @@ class _Classifier:
   def step(self) -> Callable:
     """Compiled: the next parameters and state, and the loss of the batch."""
 
-    def step(params, state, others, ecg, lead_valid, labels):
-      def loss(params):
+    def step(
+      params: dict,
+      state: optax.OptState,
+      others: dict,
+      ecg: jax.Array,
+      lead_valid: jax.Array,
+      labels: jax.Array,
+    ) -> tuple[dict, optax.OptState, jax.Array]:
+      def loss(params: dict) -> jax.Array:
         x = self.logits(params, others, ecg, lead_valid)
         return optax.sigmoid_binary_cross_entropy(x, labels).mean()
 
@@ -71,17 +84,23 @@ class _Classifier:
 
   @functools.cached_property
   def _score(self) -> Callable:
-    def score(params, others, ecg, lead_valid):
+    """Compiled: scores of a batch, in place of an embedding."""
+
+    def score(
+      params: dict, others: dict, ecg: jax.Array, lead_valid: jax.Array
+    ) -> cgdmer.Embedding:
       return cgdmer.Embedding(
         self.logits(params, others, ecg, lead_valid), None
       )
 
     return jax.jit(score)
 
-  def predict(self, params, source, batch_size) -> np.ndarray:
+  def predict(
+    self, params: dict, source: pipeline.SignalSource, batch_size: int
+  ) -> np.ndarray:
     """Scores of all records of a source, float32 (N, L)."""
 
-    def embed(ecg, lead_valid):
+    def embed(ecg: jax.Array, lead_valid: jax.Array) -> cgdmer.Embedding:
       return self._score(params, self.others, ecg, lead_valid)
 
     mesh = self.forward.mesh
@@ -116,15 +135,10 @@ def finetune(
   """
   batch_size = _batch_size(len(sources["train"]), config.batch_size, trained)
   per_epoch = max(1, len(sources["train"]) // batch_size)
-  total = config.epochs * per_epoch
-  optimizer = optax.adamw(
-    optax.warmup_cosine_decay_schedule(
-      0.0, config.lr, max(1, total // 10), max(2, total)
-    ),
-    weight_decay=config.weight_decay,
-  )
   params, others = _initial(trained, labels["train"])
-  classifier = _Classifier(trained.forward, others, optimizer)
+  classifier = _Classifier(
+    trained.forward, others, _optimizer(config, config.epochs * per_epoch)
+  )
   targets = labels["train"].astype(np.float32)
   batches = pipeline.train_batches(
     sources["train"],
@@ -152,6 +166,14 @@ def finetune(
     )
   scores = classifier.predict(best, sources["test"], eval_batch_size)
   return scores, {"validation_loss_by_epoch": losses}
+
+
+def _optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
+  """AdamW with warm-up over a tenth of the steps, then cosine decay."""
+  schedule = optax.warmup_cosine_decay_schedule(
+    0.0, config.lr, max(1, steps // 10), max(2, steps)
+  )
+  return optax.adamw(schedule, weight_decay=config.weight_decay)
 
 
 def _batch_size(records: int, wanted: int, trained: TrainedModel) -> int:
@@ -229,3 +251,68 @@ def _choose(
     elif len(losses) - int(np.argmin(losses)) > patience:
       break
   return best, losses
+
+
+def run(inputs: Inputs, options: Options) -> Findings:
+  """Fine-tunes on each fraction of the training labels.
+
+  Raises:
+    UserError: a split has no record of the label set, or see `finetune`.
+  """
+  trained, data = inputs.trained_model(), inputs.data
+  labels = data.labels(inputs.label_set)
+  index = data.index("test")
+  test, belongs = scoring.make_test_set(
+    index.subject_ids, labels["test"], inputs.label_names, index.ids
+  )
+  rows = {
+    split: np.flatnonzero(labels[split].any(axis=1))
+    for split in ("train", "validation")
+  } | {"test": np.flatnonzero(belongs)}
+  for split, numbers in rows.items():
+    if not len(numbers):
+      raise UserError(
+        f"no {split} record carries a label of {inputs.label_set!r}"
+      )
+  outcomes, details = [], {}
+  for fraction in options.finetune.fractions:
+    # The records of the first probe of the same fraction.
+    subset = linear.subset(len(rows["train"]), fraction, seed=0)
+    chosen = rows | {"train": np.sort(rows["train"][subset])}
+    setting = f"finetune_{100 * fraction:g}"
+    scores, details[setting] = finetune(
+      trained,
+      {
+        split: views.Rows(data.source(split), chosen[split]) for split in SPLITS
+      },
+      {split: labels[split][chosen[split]] for split in SPLITS},
+      options.finetune,
+      eval_batch_size=inputs.store.encoder.batch_size,
+    )
+    outcome = scoring.evaluate(
+      test,
+      setting,
+      scores,
+      fraction=fraction,
+      num_train=len(subset),
+      min_positives=options.min_positives,
+      num_bootstrap=options.num_bootstrap,
+    )
+    outcomes.append(outcome)
+  return Findings(test, tuple(outcomes), details=details)
+
+
+def heading(setting: str) -> str:
+  """`finetune_10` as "fine-tuned 10 %"."""
+  return f"{setting.replace('finetune_', 'fine-tuned ')} %"
+
+
+TASK = Task(
+  name="finetune",
+  run=run,
+  order=30,
+  labels="first",
+  options=("finetune", "min_positives"),
+  heading=heading,
+  label_figure=3,
+)

@@ -30,6 +30,9 @@ from cgdmer_jax.data.index import RecordIndex
 from cgdmer_jax.data.leads import LEADS, NUM_LEADS
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.scores.findings import Findings, Measure, TestSet
+from cgdmer_jax.evaluators.task import Inputs, Options, Task
+from cgdmer_jax.figures import results as figures
 from cgdmer_jax.models import masking
 from cgdmer_jax.trained_model import TrainedModel
 
@@ -57,9 +60,9 @@ def regions(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
   fine = scipy.signal.resample_poly(
     signal.astype(float), _RATE // divisor, sampling_rate // divisor
   )
-  found = np.full(len(signal), REGIONS.index("rest"))
+  region = np.full(len(signal), REGIONS.index("rest"))
   if np.ptp(fine) < 0.05:
-    return found
+    return region
   peaks = wfdb.processing.xqrs_detect(fine, _RATE, verbose=False) / _RATE
   after = np.append(peaks[1:], np.inf)
   windows = {
@@ -70,8 +73,8 @@ def regions(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
   time = np.arange(len(signal)) / sampling_rate
   for name, bounds in windows.items():  # where two overlap the later counts
     for start, end in zip(*bounds, strict=True):
-      found[(time >= start) & (time < end)] = REGIONS.index(name)
-  return found
+      region[(time >= start) & (time < end)] = REGIONS.index(name)
+  return region
 
 
 def reconstruct(
@@ -82,7 +85,7 @@ def reconstruct(
   batch_size: int,
   num_bootstrap: int = 1000,
   seed: int = 0,
-) -> scoring.Findings:
+) -> Findings:
   """Hides leads, then times, of test records and measures what is restored.
 
   Args:
@@ -108,13 +111,13 @@ def reconstruct(
       trained, source, chosen, in_beat, mask, batch_size, seed
     )
     measures += _measures(setting, error, variance, weights)
-  test = scoring.TestSet(
+  test = TestSet(
     index.ids[chosen].astype(str),
     subjects.astype(str),
     np.zeros((len(chosen), 0), np.uint8),
     (),
   )
-  return scoring.Findings(test, measures=tuple(measures))
+  return Findings(test, measures=tuple(measures))
 
 
 def _squares(
@@ -168,7 +171,7 @@ def _squares(
 
 def _measures(
   setting: str, error: np.ndarray, variance: np.ndarray, weights: np.ndarray
-) -> list[scoring.Measure]:
+) -> list[Measure]:
   """Unexplained variance, whole, of each lead and of each region."""
   parts = {"all": (slice(None), slice(None))}
   parts |= {lead: (i, slice(None)) for i, lead in enumerate(LEADS)}
@@ -199,21 +202,41 @@ def _chosen(source: EcgSource) -> tuple[np.ndarray, np.ndarray]:
   """Evenly spread records (N,), and the region of each sample (N, T)."""
   count = min(len(source), _MAX_RECORDS)
   chosen = np.arange(count) * len(source) // count
-  regions_of = [
-    _regions_of(source, int(i), source.sampling_rate) for i in chosen
-  ]
-  return chosen, np.stack(regions_of)
+  return chosen, np.stack([_record_regions(source, int(i)) for i in chosen])
 
 
-def _regions_of(source, i, sampling_rate) -> np.ndarray:
-  record = source.signal(i)
+def _record_regions(source: EcgSource, number: int) -> np.ndarray:
+  """Region of each sample of a record, seen in lead II if it is there."""
+  record = source.signal(number)
   lead = LEADS.index("II")
   if not record["lead_valid"][lead]:
     lead = int(np.argmax(record["lead_valid"]))
-  return regions(record["ecg"][lead] / 1000, sampling_rate)
+  return regions(record["ecg"][lead] / 1000, source.sampling_rate)
 
 
 def _by_region(x: np.ndarray, in_beat: np.ndarray) -> np.ndarray:
   """Sums (B, 12, T) over the samples of each region, (B, 12, regions)."""
   one_hot = in_beat[..., None] == np.arange(len(REGIONS))
   return np.einsum("blt,btr->blr", x, one_hot.astype(x.dtype))
+
+
+def run(inputs: Inputs, options: Options) -> Findings:
+  """Restores test records; see `reconstruct`."""
+  return reconstruct(
+    inputs.trained_model(),
+    inputs.data.test,
+    inputs.data.index("test"),
+    batch_size=options.batch_size,
+    num_bootstrap=options.num_bootstrap,
+  )
+
+
+TASK = Task(
+  name="reconstruction",
+  run=run,
+  order=60,
+  labels="",
+  options=("batch_size",),  # what is hidden is drawn for each batch
+  own_table=True,
+  figure=functools.partial(figures.parts, quantity="unexplained"),
+)

@@ -19,7 +19,10 @@ from __future__ import annotations
 import numpy as np
 
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import data_set
 from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.scores.findings import Findings, Measure, TestSet
+from cgdmer_jax.evaluators.task import Inputs, Options, Task
 from cgdmer_jax.evaluators.tasks import zero_shot
 
 _RECALLS = (1, 5, 10)
@@ -27,7 +30,9 @@ _CHUNK = 1024  # queries compared at once
 
 
 def ranks(
-  queries: np.ndarray, candidates: np.ndarray, hits: np.ndarray
+  queries: np.ndarray,
+  candidates: np.ndarray,
+  hits: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
   """Rank of the best hit of each query.
 
@@ -40,17 +45,17 @@ def ranks(
   Returns:
     (Q,) float64, from 1.
   """
-  of_query, of_candidate = hits
-  found = []
+  query_groups, candidate_groups = hits
+  chunks = []
   for start in range(0, len(queries), _CHUNK):
     chunk = slice(start, start + _CHUNK)
     similarity = queries[chunk] @ candidates.T
-    is_hit = of_query[chunk, None] == of_candidate[None]
+    is_hit = query_groups[chunk, None] == candidate_groups[None]
     best = np.where(is_hit, similarity, -np.inf).max(axis=1, keepdims=True)
     above = (similarity > best).sum(axis=1)
     tied = ((similarity == best) & ~is_hit).sum(axis=1)
-    found.append(1 + above + 0.5 * tied)
-  return np.concatenate(found)
+    chunks.append(1 + above + 0.5 * tied)
+  return np.concatenate(chunks)
 
 
 def retrieval(
@@ -63,7 +68,7 @@ def retrieval(
   *,
   num_bootstrap: int = 1000,
   seed: int = 0,
-) -> scoring.Findings:
+) -> Findings:
   """Recall and median rank, from recordings to reports and back.
 
   Args:
@@ -74,7 +79,7 @@ def retrieval(
     subjects: (N,) subject ids, drawn for the intervals; the candidates stay.
     record_ids: (N,) ids.
     num_bootstrap: resamples of subjects.
-    seed: of the draws.
+    seed: decides the resamples.
 
   Returns:
     Measures recall@1, @5, @10 and median rank in both directions: means over
@@ -93,62 +98,15 @@ def retrieval(
   ecg = zero_shot.normalise(ecg[rows])
   reports = zero_shot.normalise(reports[texts])
   group = np.searchsorted(texts, report_ids[rows])
-  test = scoring.TestSet(
+  test = TestSet(
     np.asarray(record_ids).astype(str)[rows],
     np.asarray(subjects).astype(str)[rows],
     np.zeros((rows.sum(), 0), np.uint8),
     (),
   )
   weights = statistics.subject_weights(test.subjects, num_bootstrap, seed)
-  copies = np.bincount(group)
-  number = np.arange(len(texts))
-  # Place of each text, and of its first recording, in the best constant order.
-  place = np.empty(len(texts))
-  place[np.argsort(-copies, kind="stable")] = 1 + number
-  measures = []
-  for setting, found, constant, candidates, share in (
-    (
-      "ecg_to_report",
-      ranks(ecg, reports, (group, number)),
-      place[group],
-      len(texts),
-      np.ones(len(group)),
-    ),
-    (
-      "report_to_ecg",
-      ranks(reports, ecg, (number, group))[group],
-      place[group],
-      len(group),
-      1 / copies[group],
-    ),
-  ):
-    for k in _RECALLS:
-      measures.append(
-        scoring.mean_measure(
-          setting,
-          f"recall@{k}",
-          "higher",
-          share * (found <= k),
-          weights,
-          share,
-          chance=float(np.average(constant <= k, weights=share)),
-        )
-      )
-    samples = _weighted_median(found, share[:, None] * weights)
-    value, by_chance = (
-      float(_weighted_median(x, share[:, None])[0]) for x in (found, constant)
-    )
-    measures.append(
-      scoring.Measure(
-        setting,
-        "median rank",
-        "lower",
-        scoring.estimate(value, samples),
-        samples,
-        chance=by_chance,
-        unit=f"of {candidates}",
-      )
-    )
+  measures = _ecg_to_report(ecg, reports, group, weights)
+  measures += _report_to_ecg(ecg, reports, group, weights)
   details = {
     "retrieval": {
       "num_records": len(group),
@@ -156,7 +114,101 @@ def retrieval(
       "num_without_report": int((~rows).sum()),
     }
   }
-  return scoring.Findings(test, measures=tuple(measures), details=details)
+  return Findings(test, measures=tuple(measures), details=details)
+
+
+def _ecg_to_report(
+  ecg: np.ndarray, reports: np.ndarray, group: np.ndarray, weights: np.ndarray
+) -> list[Measure]:
+  """Every recording looks for its report.
+
+  Args:
+    ecg: (N, D) unit vectors.
+    reports: (R, D) unit vectors.
+    group: (N,) report of each recording.
+    weights: (N, S) how often each record is in each resample.
+  """
+  return _measures(
+    "ecg_to_report",
+    ranks(ecg, reports, (group, np.arange(len(reports)))),
+    _constant_ranks(group),
+    np.ones(len(group)),
+    weights,
+    len(reports),
+  )
+
+
+def _report_to_ecg(
+  ecg: np.ndarray, reports: np.ndarray, group: np.ndarray, weights: np.ndarray
+) -> list[Measure]:
+  """Every report looks for one of its recordings; see `_ecg_to_report`."""
+  rank = ranks(reports, ecg, (np.arange(len(reports)), group))
+  return _measures(
+    "report_to_ecg",
+    rank[group],
+    _constant_ranks(group),
+    1 / np.bincount(group)[group],
+    weights,
+    len(group),
+  )
+
+
+def _constant_ranks(group: np.ndarray) -> np.ndarray:
+  """Rank (N,) of each record's text in the best constant order of texts.
+
+  The first recording of a text has the same rank in the best constant order of
+  recordings: one of each text, frequent texts first.
+  """
+  copies = np.bincount(group)
+  place = np.empty(len(copies))
+  place[np.argsort(-copies, kind="stable")] = 1 + np.arange(len(copies))
+  return place[group]
+
+
+def _measures(
+  setting: str,
+  rank: np.ndarray,
+  constant: np.ndarray,
+  share: np.ndarray,
+  weights: np.ndarray,
+  num_candidates: int,
+) -> list[Measure]:
+  """Recall and median rank in one direction.
+
+  Args:
+    setting: name of the direction.
+    rank: (N,) rank of the query that each record has part in.
+    constant: (N,) its rank in the best constant order.
+    share: (N,) part of the query that the record stands for.
+    weights: (N, S) how often each record is in each resample.
+    num_candidates: that each query is compared with.
+  """
+  measures = [
+    scoring.mean_measure(
+      setting,
+      f"recall@{k}",
+      "higher",
+      share * (rank <= k),
+      weights,
+      share,
+      chance=float(np.average(constant <= k, weights=share)),
+    )
+    for k in _RECALLS
+  ]
+  samples = _weighted_median(rank, share[:, None] * weights)
+  value, chance = (
+    float(_weighted_median(x, share[:, None])[0]) for x in (rank, constant)
+  )
+  median = Measure(
+    setting,
+    "median rank",
+    "lower",
+    scoring.estimate(value, samples),
+    samples,
+    chance=chance,
+    unit=f"of {num_candidates}",
+  )
+  return [*measures, median]
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -165,3 +217,26 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
   below = np.cumsum(weights[order], axis=0)
   at = (below >= below[-1] / 2).argmax(axis=0)
   return values[order][at].astype(np.float32)
+
+
+def run(inputs: Inputs, options: Options) -> Findings:
+  """Compares the test records with their reports; see `retrieval`."""
+  index = inputs.data.index("test")
+  return retrieval(
+    inputs.store.ecg(inputs.data.test).shared,
+    inputs.store.encoder.report(index.reports).shared,
+    index.report_ids,
+    data_set.has_text(index.reports),
+    index.subject_ids,
+    index.ids,
+    num_bootstrap=options.num_bootstrap,
+  )
+
+
+TASK = Task(
+  name="retrieval",
+  run=run,
+  order=50,
+  labels="",
+  own_table=True,
+)

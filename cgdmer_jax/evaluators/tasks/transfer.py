@@ -19,12 +19,17 @@ conduction delay, which PTB-XL counts as conduction disturbance. Such records
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.probes import linear as linear_probe
+from cgdmer_jax.evaluators.data_set import DataSet
+from cgdmer_jax.evaluators.encoders import features as features_lib
+from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores import scoring
+from cgdmer_jax.evaluators.scores.findings import Findings, TestSet
+from cgdmer_jax.evaluators.task import Inputs, Options, Source, Task
 
 # (label set, label set) -> finding -> labels of the one, labels of the other.
 FINDINGS: dict[
@@ -60,7 +65,7 @@ FINDINGS: dict[
 }
 
 
-def findings(
+def common_findings(
   source: str, target: str, names: Sequence[str]
 ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
   """Finding -> labels in the source and in the target label set.
@@ -81,15 +86,28 @@ def findings(
   return {name: (theirs, ours) for name, (ours, theirs) in swapped.items()}
 
 
+def sources(
+  data: DataSet, label_set: str, others: Sequence[DataSet]
+) -> list[Source]:
+  """Label sets of other data sets that know findings of this one."""
+  names = data.label_sets[label_set]
+  return [
+    Source(other, source_set)
+    for other in others
+    for source_set in other.label_sets
+    if common_findings(source_set, label_set, names)
+  ]
+
+
 def transfer(
   features: Mapping[str, np.ndarray],
   labels: Mapping[str, np.ndarray],
   source_names: Sequence[str],
-  test: tuple[scoring.TestSet, np.ndarray],
+  test: tuple[TestSet, np.ndarray],
   mapping: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]],
   setting: str,
-  **options,
-) -> scoring.Findings:
+  **options: Any,
+) -> Findings:
   """Trains on the source's findings, scores the target's.
 
   Args:
@@ -97,21 +115,22 @@ def transfer(
       -> (N, D).
     labels: "train", "validation" -> (N, L) 0 or 1.
     source_names: L labels of the source.
-    test: of `scoring.make_test_set` on the target's own labels.
-    mapping: of `findings`.
+    test: what `scoring.make_test_set` makes of the target's own labels.
+    mapping: see `common_findings`.
     setting: name of the outcome.
-    **options: of `scoring.evaluate`.
+    **options: see `scoring.evaluate`.
 
   Raises:
     UserError: no finding has a positive and a negative to train on.
   """
   target, belongs = test
   x, y = {}, {}
+  groups = [ours for ours, _ in mapping.values()]
   for split in ("train", "validation"):
-    x[split], own = linear_probe.belonging(
+    x[split], present = linear.belonging(
       split, features[split], labels[split], source_names
     )
-    y[split] = _any(own, source_names, [pair[0] for pair in mapping.values()])
+    y[split] = _carries_any(present, source_names, groups)
   positives = y["train"].sum(axis=0)
   taught = (positives > 0) & (positives < len(y["train"]))
   if not taught.any():
@@ -119,32 +138,92 @@ def transfer(
       f"no finding of {', '.join(mapping)} has positives to train on"
     )
   names = np.array(list(mapping))
-  present = _any(
-    target.labels, target.label_names, [pair[1] for pair in mapping.values()]
-  )
-  data = linear_probe.Data(
+  groups = [theirs for _, theirs in mapping.values()]
+  present = _carries_any(target.labels, target.label_names, groups)
+  data = linear.Data(
     {**x, "test": features["test"][belongs]},
-    {split: of_split[:, taught] for split, of_split in y.items()},
-    scoring.TestSet(
+    {split: carried[:, taught] for split, carried in y.items()},
+    TestSet(
       target.record_ids,
       target.subjects,
       present[:, taught],
       tuple(names[taught].tolist()),
     ),
   )
-  probes = linear_probe.fit(data, 1.0)
-  outcome = linear_probe.score(data, probes, setting, **options)
+  outcome = linear.score(data, linear.fit(data, 1.0), setting, **options)
   details = {}
   if not taught.all():
     missing = ", ".join(names[~taught])
     details["transfer"] = {"text": f"nothing to train on for {missing}"}
-  return scoring.Findings(data.test, (outcome,), details=details)
+  return Findings(data.test, (outcome,), details=details)
 
 
-def _any(labels, names, groups) -> np.ndarray:
-  """(N, G) whether a record carries any label of each group."""
+def _carries_any(
+  labels: np.ndarray, names: Sequence[str], groups: Sequence[Sequence[str]]
+) -> np.ndarray:
+  """Whether a record carries any label of each group.
+
+  Args:
+    labels: (N, L) 0 or 1.
+    names: L names.
+    groups: names of the labels of each of G groups.
+
+  Returns:
+    uint8 (N, G).
+  """
   columns = {name: i for i, name in enumerate(names)}
   return np.stack(
     [labels[:, [columns[n] for n in group]].any(axis=1) for group in groups],
     axis=1,
   ).astype(np.uint8)
+
+
+def run(inputs: Inputs, options: Options) -> Findings:
+  """Probes the findings of a label set of another data set.
+
+  Raises:
+    UserError: there is no such label set, or see `transfer`.
+  """
+  source, data, label_set = inputs.source, inputs.data, inputs.label_set
+  if source is None:
+    raise UserError(
+      f"nothing to transfer to {label_set!r}: no other data set of this"
+      " evaluation has findings in common with it"
+    )
+  other, index = source.data, data.index("test")
+  records = {
+    "train": other.source("train"),
+    "validation": other.source("validation"),
+    "test": data.test,
+  }
+  return transfer(
+    {
+      split: features_lib.represent(
+        inputs.store.ecg(chosen), options.representation
+      )
+      for split, chosen in records.items()
+    },
+    {
+      split: other.index(split).labels[source.label_set]
+      for split in ("train", "validation")
+    },
+    other.label_sets[source.label_set],
+    scoring.make_test_set(
+      index.subject_ids, index.labels[label_set], inputs.label_names, index.ids
+    ),
+    common_findings(source.label_set, label_set, inputs.label_names),
+    f"from_{other.name.replace('/', '_')}_{source.label_set}",
+    min_positives=options.min_positives,
+    num_bootstrap=options.num_bootstrap,
+  )
+
+
+TASK = Task(
+  name="transfer",
+  run=run,
+  order=40,
+  options=("representation", "min_positives"),
+  sources=sources,
+  own_table=True,
+  label_figure=4,
+)

@@ -9,11 +9,15 @@ may overlap and leaving one out does not move the others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.scores import ranking, scoring
+from cgdmer_jax.evaluators.scores.findings import Findings, TestSet
+from cgdmer_jax.evaluators.task import Inputs, Options, Task
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
@@ -32,7 +36,7 @@ def class_embeddings(
   again.
 
   Args:
-    prompt_embeddings: label -> (P, D) with P >= 1 of that label.
+    prompt_embeddings: label -> (P, D), P >= 1.
     label_names: L names.
 
   Returns:
@@ -63,8 +67,8 @@ def zero_shot(
   label_names: Sequence[str],
   *,
   record_ids: np.ndarray | None = None,
-  **options,
-) -> scoring.Findings:
+  **options: Any,
+) -> Findings:
   """Scores one encoder on the test records of one label set.
 
   Args:
@@ -74,12 +78,11 @@ def zero_shot(
     subjects: (N,) subject ids.
     label_names: L names.
     record_ids: (N,) ids, kept with the scores.
-    **options: of `scoring.evaluate`.
+    **options: see `scoring.evaluate`.
 
   Returns:
     A single outcome, "zero_shot", and among the details "prompts": how the
-    macro AUROC moves if each label has one of its prompts only, the first of
-    each, the second (or the last one) of each, and so on.
+    macro AUROC moves if each label has one of its prompts only.
 
   Raises:
     UserError: a label has no prompt, embeddings are not finite, or no record
@@ -101,24 +104,78 @@ def zero_shot(
   outcome = scoring.evaluate(
     test, "zero_shot", cosine_scores(embeddings, classes), **options
   )
-  details = {}
-  most = max(map(len, prompt_embeddings.values()))
   counted = scoring.counted_labels(
     test.labels, outcome.evaluation.min_positives
   )
+  details = {}
+  most = max(map(len, prompt_embeddings.values()))
   if most > 1 and counted.any():
-    single = []
-    for i in range(most):
-      one = {k: v[[min(i, len(v) - 1)]] for k, v in prompt_embeddings.items()}
-      scores = cosine_scores(embeddings, class_embeddings(one, label_names))
-      aurocs = [
-        statistics.auroc(test.labels[:, j], scores[:, j])
-        for j in np.flatnonzero(counted)
-      ]
-      single.append(float(np.mean(aurocs)))
+    single = _with_one_prompt(
+      embeddings, prompt_embeddings, test, np.flatnonzero(counted)
+    )
     details["prompts"] = {
       "macro_auroc_with_one_prompt_a_label": single,
       "text": f"zero-shot with one prompt a label instead of the mean of all:"
       f" {min(single):.3f} to {max(single):.3f} in {most} choices",
     }
-  return scoring.Findings(test, (outcome,), details=details)
+  return Findings(test, (outcome,), details=details)
+
+
+def _with_one_prompt(
+  embeddings: np.ndarray,
+  prompt_embeddings: Mapping[str, np.ndarray],
+  test: TestSet,
+  counted: np.ndarray,
+) -> list[float]:
+  """Macro AUROC with the first prompt of each label, with the second, ...
+
+  A label with fewer prompts keeps its last one.
+
+  Args:
+    embeddings: (N, D) of the test records.
+    prompt_embeddings: label -> (P, D).
+    test: the test records.
+    counted: numbers of the labels in the average.
+  """
+  macros = []
+  for i in range(max(map(len, prompt_embeddings.values()))):
+    one = {k: v[[min(i, len(v) - 1)]] for k, v in prompt_embeddings.items()}
+    scores = cosine_scores(embeddings, class_embeddings(one, test.label_names))
+    aurocs = [ranking.auroc(test.labels[:, j], scores[:, j]) for j in counted]
+    macros.append(float(np.mean(aurocs)))
+  return macros
+
+
+def run(
+  inputs: Inputs, options: Options, leads: Sequence[str] = LEADS
+) -> Findings:
+  """Scores the encoder; only `leads` of the test records are given to it."""
+  sentences = options.prompts
+  texts = sorted({text for listed in sentences.values() for text in listed})
+  vectors = inputs.store.encoder.report(texts).shared
+  vector_of_text = dict(zip(texts, vectors, strict=True))
+  data = inputs.data
+  index = data.index("test")
+  return zero_shot(
+    inputs.store.ecg(data.test, leads).shared,
+    {
+      name: np.stack([vector_of_text[text] for text in listed])
+      for name, listed in sentences.items()
+    },
+    index.labels[inputs.label_set],
+    index.subject_ids,
+    inputs.label_names,
+    record_ids=index.ids,
+    min_positives=options.min_positives,
+    num_bootstrap=options.num_bootstrap,
+  )
+
+
+TASK = Task(
+  name="zero_shot",
+  run=run,
+  order=10,
+  options=("prompts", "min_positives"),
+  heading=lambda setting: setting.replace("_", "-"),
+  label_figure=2,
+)

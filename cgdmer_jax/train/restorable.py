@@ -1,0 +1,52 @@
+"""Whether a checkpoint that was written can be read again.
+
+Orbax calls a checkpoint complete once its files exist. Without a check here, a
+damaged one is only noticed when the run is resumed, perhaps days later.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator
+
+import tensorstore
+from etils import epath
+from etils.epath import gpath
+
+
+class LiteralPath(gpath.PosixGPath):
+  """A path without special characters.
+
+  Orbax looks for the parts of a checkpoint with `path.glob("ocdbt.process_*")`,
+  and epath reads brackets in the path itself as a pattern. Orbax then finds no
+  parts, merges nothing, and calls the checkpoint complete.
+  """
+
+  def glob(self, pattern: str) -> Iterator[LiteralPath]:
+    """Finds the paths below this one that match a pattern."""
+    pattern = self._PATH.join(glob.escape(self._path_str), pattern)
+    return (self._new(path) for path in self._backend.glob(pattern))
+
+
+def missing_array(item: epath.Path, names: Iterable[str]) -> str | None:
+  """Finds the first array that a checkpoint lacks, if there is one.
+
+  Only names are read: OCDBT writes them together with the values, or neither.
+
+  Args:
+    item: folder of the item, `<checkpoints>/<step>/default`.
+    names: paths of the arrays, such as `params/encoder/kernel`.
+  """
+  store = tensorstore.KvStore.open(
+    {"driver": "ocdbt", "base": {"driver": "file", "path": f"{item}/"}}
+  ).result()
+  keys = {key.decode() for key in store.list().result()}
+  return next(
+    (x for x in names if f"{x.replace('/', '.')}/.zarray" not in keys), None
+  )
+
+
+def is_unmerged(item: epath.Path) -> bool:
+  """Whether the parts of a checkpoint were left unmerged."""
+  parts = any(p.name.startswith("ocdbt.process_") for p in item.iterdir())
+  return parts and not (item / "d").exists()
