@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# Functions of arrays take those of NumPy and of JAX.
+# Functions take arrays of NumPy and of JAX.
 Array = jax.Array | np.ndarray
 
 # A field of a tree that is mapped over: an array, its `jax.ShapeDtypeStruct`,

@@ -35,31 +35,32 @@ _WARM_UP = 3  # steps after compilation
 def run(
   config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path
 ) -> bool:
-  """Measures what `config` trains; prints and writes `bench-<name>.json`.
+  """Measures the training of `config`; prints and writes `bench-<name>.json`.
 
-  With a data set: the compiled step on a batch that is on the devices, the
-  input pipeline of this process up to the host, and the training loop with
-  both. Without one: the step on noise of `bench.num_samples`.
+  With a data set, three things are measured: the compiled step on a batch that
+  is on the devices, the input pipeline of this process up to the host, and the
+  training loop with both. Without one: the step on noise of
+  `bench.num_samples` samples.
 
   Args:
     config: see `configs/bench.py`.
-    workdir: where the result goes.
-    data_dir: where data sets are.
+    workdir: folder of the result.
+    data_dir: folder of the built data sets.
 
   Returns:
-    True, at the end.
+    True: a benchmark is never stopped before its end.
   """
   if config.data.dataset:
     training, document = _with_data(config, workdir, data_dir)
   else:
-    training, document = _withnoise(config)
+    training, document = _with_noise(config)
   document = _facts(training, config) | document
   if jax.process_index():
     return True
   path = workdir / f"bench-{config.bench.name}.json"
   files.write(path, json.dumps(document, indent=1))
   rich.console.Console().print(_table(document))
-  print(f"written: {path}")
+  print(f"results: {path}")
   return True
 
 
@@ -88,7 +89,7 @@ def _with_data(config, workdir, data_dir):
   return training, document
 
 
-def _withnoise(config):
+def _with_noise(config):
   num_samples, size = config.bench.num_samples, config.train.batch_size
   checks.check(config, num_samples)
   words = config.model.report.vocab_size or config.data.vocab_size
@@ -109,7 +110,14 @@ def _withnoise(config):
 def noise(
   model: CGDMER, num_samples: int, size: int, length: int
 ) -> pipeline.HostBatch:
-  """This process' part of a batch of noise; reports have the full length."""
+  """Makes this process's part of a batch of noise, with reports of full length.
+
+  Args:
+    model: the model that reads the batch.
+    num_samples: T, samples of a lead.
+    size: records of this process.
+    length: tokens of every report.
+  """
   rng = np.random.default_rng(jax.process_index())
   shape = (size, NUM_LEADS, num_samples)
   batch = {
@@ -133,7 +141,7 @@ def _step(
   bench: ConfigDict,
   size: int,
 ) -> tuple[TrainState, dict[str, Any]]:
-  """The compiled step on a resident batch, several times `bench.steps`."""
+  """Measures the compiled step on one batch that stays on the devices."""
   program = training.step.compile(batch)
   for _ in range(_WARM_UP):
     state, metrics = training.step(state, batch)
@@ -146,7 +154,7 @@ def _step(
     jax.block_until_ready(metrics)
     seconds.append((time.perf_counter() - start) / bench.steps)
   median = statistics.median(seconds)
-  operations = flops.of_step(
+  operations = flops.count_step(
     training.objective, training.abstract.params, batch
   )
   document = {
@@ -159,9 +167,9 @@ def _step(
   }
   peak = flops.peak(jax.devices()[0].device_kind)
   if peak and training.model.compute.dtype == "bfloat16":
-    every = peak * jax.device_count()
-    document |= {"peak_flops_per_second": every}
-    document |= {"mfu": operations / median / every}
+    total_peak = peak * jax.device_count()
+    document |= {"peak_flops_per_second": total_peak}
+    document |= {"mfu": operations / median / total_peak}
   used = [d.memory_stats() for d in jax.local_devices()]
   if all(used):
     document["peak_bytes_in_use"] = max(u["peak_bytes_in_use"] for u in used)
@@ -174,10 +182,10 @@ def _input(
   size: int,
   num_workers: int,
 ) -> dict[str, float]:
-  """The pipeline alone, of this process, without the way to the devices."""
+  """Measures the input pipeline of this process, without transfers."""
   with contextlib.closing(batches()) as host:
     for _ in range(2 + num_workers):
-      next(host)  # readers start; what they have made ahead does not count
+      next(host)  # readers start; batches made ahead do not count
     start = time.perf_counter()
     for _ in range(steps):
       next(host)
@@ -193,9 +201,9 @@ def _loop(
   steps: int,
   size: int,
 ) -> dict[str, float]:
-  """Steps on fresh batches, as training makes them."""
+  """Measures steps on fresh batches, as training makes them."""
   seconds = waiting = 0.0
-  for _ in range(2):  # the first time compiles for every length of reports
+  for _ in range(2):  # the first one compiles for each length of reports
     seconds = waiting = 0.0
     with contextlib.closing(batches()) as device_batches:
       unread = None
@@ -218,7 +226,7 @@ def _loop(
 
 
 def _facts(training: Training, config: ConfigDict) -> dict[str, Any]:
-  """The context of the measurement."""
+  """Describes model, devices and versions of the measurement."""
   device = jax.devices()[0]
   return {
     "name": config.bench.name,
@@ -244,7 +252,7 @@ def _facts(training: Training, config: ConfigDict) -> dict[str, Any]:
 
 
 def _table(document: dict[str, Any]) -> rich.table.Table:
-  """For the terminal."""
+  """Makes the table for the terminal."""
   table = rich.table.Table(title=f"{document['name']}, {document['recipe']}")
   table.add_column("what")
   table.add_column("measured", justify="right")
@@ -268,8 +276,8 @@ def _table(document: dict[str, Any]) -> rich.table.Table:
     "{:.1f} % of the time",
     100,
   )
-  row("needed", "flops_per_example", "{:,.2f} GFLOP an example", 1e-9)
-  row("made", "flops_per_second", "{:,.3f} TFLOP/s", 1e-12)
+  row("operations", "flops_per_example", "{:,.2f} GFLOP an example", 1e-9)
+  row("achieved", "flops_per_second", "{:,.3f} TFLOP/s", 1e-12)
   row("MFU", "mfu", "{:.1f} %", 100)
   for part, value in document["memory_bytes"].items():
     table.add_row(f"memory, {part}", f"{value * mib:,.1f} MiB a device")

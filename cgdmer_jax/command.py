@@ -1,4 +1,4 @@
-"""What our commands have in common: a user's mistake ends with one line."""
+"""What all commands share: a user's mistake ends with one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def stop(error: Exception | str, status: int = 2) -> NoReturn:
 def stop_parsing(error: Exception) -> NoReturn:
   """Ends the program because its command line or configuration is wrong."""
   message = str(error).strip().splitlines()[-1].strip().rstrip(".")
-  if "KeyError" in repr(error):  # that is how a field that is not there shows
+  if "KeyError" in repr(error):  # a field that does not exist
     field = message.strip("\"'")
     message = f"the configuration has no field {field!r}"
   stop(f"{message}; see --help")
@@ -27,7 +27,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line, for `app.run(main, flags_parser=parse_flags)`."""
   try:
     return flags.FLAGS(argv)
-  # The others come from configuration files, which are read here.
+  # Configuration files are read here, and raise the other errors.
   except (
     *(AttributeError, KeyError, OSError, TypeError, ValueError),
     flags.Error,

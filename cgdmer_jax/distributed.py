@@ -1,4 +1,4 @@
-"""Several processes as one: finding each other before JAX starts."""
+"""Several processes as one: they connect before JAX starts."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ from cgdmer_jax.process_flags import (
   TIMEOUT,
 )
 
-# What errors say where another process, or the way to it, is gone.
-_LOST = re.compile(r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|peer")
+# Words of errors that mean that another process, or the network, has failed.
+_PEER_FAILURE = re.compile(
+  r"Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|peer"
+)
 
 
 class NotTogether(RuntimeError):
-  """Processes that do not find each other; another try may succeed."""
+  """Processes did not find each other; another try may succeed."""
 
 
 def initialize() -> None:
   """Joins the processes that the flags name; does nothing without flags.
 
-  To be called before JAX is used. CPU processes talk through gloo. A process 0
-  that waits for the others in vain is aborted by JAX, with a message of its
-  own.
+  Call it before JAX is used. CPU processes communicate through gloo. If process
+  0 waits for the others in vain, JAX aborts it with a message of its own.
 
   Raises:
-    UserError: flags that do not go together.
-    NotTogether: not all processes came in time.
+    UserError: the flags contradict each other.
+    NotTogether: not all processes joined in time.
   """
   flagged = (
     COORDINATOR.value,
@@ -59,7 +60,7 @@ def initialize() -> None:
   if explicit and PROCESS_ID.value >= NUM_PROCESSES.value:
     raise UserError(
       f"--process_id={PROCESS_ID.value} of --num_processes="
-      f"{NUM_PROCESSES.value}; they are counted from 0"
+      f"{NUM_PROCESSES.value}; expected 0 to {NUM_PROCESSES.value - 1}"
     )
   if explicit and PROCESS_ID.value:
     _wait_for(COORDINATOR.value, TIMEOUT.value)
@@ -74,49 +75,50 @@ def initialize() -> None:
     reason = one_line(e)
     raise NotTogether(
       f"the processes did not find each other in {TIMEOUT.value} s ({reason});"
-      " are all of them running, with the same --coordinator, and is its port "
-      "open?"
+      " check that all of them run, with the same --coordinator, and that its "
+      "port is open"
     ) from e
 
 
 @contextlib.contextmanager
 def leaving_together() -> Iterator[None]:
-  """An error in one of several processes soon ends all of them.
+  """Lets an error in one of several processes soon end all of them.
 
-  A process that is left alone tells so in one line. It does not wait for the
-  others, as JAX does at the end of a program: they may wait for it.
+  A process that has lost another one reports it in one line. It does not wait
+  for the others, as JAX does at the end of a program: they may wait for it.
   """
   try:
     yield
   except (Exception, KeyboardInterrupt) as error:
     if jax.process_count() == 1:
       raise
-    me = f"process {jax.process_index()} of {jax.process_count()}"
+    this_process = f"process {jax.process_index()} of {jax.process_count()}"
     reason = one_line(error, 10_000)
     if isinstance(error, UserError):
       print(f"error: {reason}", file=sys.stderr)
-    elif _LOST.search(reason):
+    elif _PEER_FAILURE.search(reason):
       print(
-        f"error: {me} has lost another one ({reason[:200]}); the same command, "
-        "given to all of them, resumes at the last checkpoint",
+        f"error: {this_process} has lost another process ({reason[:200]}); run "
+        "the same command in all of them to resume at the last checkpoint",
         file=sys.stderr,
       )
     else:
       traceback.print_exc()
-      print(f"error: {me} ends with {type(error).__name__}", file=sys.stderr)
+      name = type(error).__name__
+      print(f"error: {this_process} ends with {name}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(2 if isinstance(error, UserError) else 1)
 
 
 def _wait_for(address: str, seconds: int) -> None:
-  """Returns when somebody listens at `address`.
+  """Waits until a process listens at `address`.
 
-  JAX would abort the program if nobody did.
+  JAX would abort the program if none did.
 
   Raises:
-    UserError: no address.
-    NotTogether: nobody listens in time.
+    UserError: `address` is not HOST:PORT.
+    NotTogether: no process listens in time.
   """
   host, _, port = address.rpartition(":")
   if not host or not port.isdecimal():
@@ -129,20 +131,22 @@ def _wait_for(address: str, seconds: int) -> None:
     except OSError as e:
       if time.monotonic() > deadline:
         raise NotTogether(
-          f"nobody answers at --coordinator={address} ({e.strerror or e}); is "
-          "process 0 running, is the address right, and the port open?"
+          f"no process answers at --coordinator={address} ({e.strerror or e}); "
+          "check that process 0 runs, that this is its address, and that the "
+          "port is open"
         ) from e
     time.sleep(0.2)
 
 
 @contextlib.contextmanager
 def first_process_first(what: str) -> Iterator[None]:
-  """Process 0 does what follows before all others do it.
+  """Lets process 0 run the body before all others do.
 
-  For files that they may share: the others find what it has written.
+  For files that processes may share: the others read what process 0 has
+  written.
 
   Args:
-    what: a name for it, unique in the program.
+    what: name of the body, unique in the program.
   """
   first = jax.process_index() == 0
   if not first:

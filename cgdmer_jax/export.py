@@ -21,7 +21,7 @@ _CHECKPOINT = flags.DEFINE_string(
   required=True,
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "Folder to be made.", required=True
+  "output", None, "Folder to make; it must not exist.", required=True
 )
 
 
@@ -29,7 +29,8 @@ def export(checkpoint: str, output: str) -> None:
   """Writes the report encoder in `checkpoint` to the new folder `output`.
 
   Raises:
-    UserError: no such run, one without a report encoder, or `output` exists.
+    UserError: there is no such run, it has no report encoder, or `output`
+      exists.
   """
   # Imported here: --help and a wrong flag need not wait for JAX.
   from cgdmer_jax import sharding, trained_model
@@ -39,7 +40,8 @@ def export(checkpoint: str, output: str) -> None:
   loaded = trained_model.load(checkpoint, mesh)
   if not loaded.model.use_report:
     raise UserError(
-      f"{checkpoint}: recipe {loaded.name!r} has no report encoder"
+      f"{checkpoint}: recipe {loaded.name!r} has no report encoder; choose a "
+      "run of another recipe"
     )
   hf_bert.save(
     output,
@@ -50,7 +52,7 @@ def export(checkpoint: str, output: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-  """Exports what the flags say."""
+  """Exports the run that the flags name."""
   if len(argv) > 1:
     command.stop(f"unexpected argument {argv[1]!r}; see --help")
   logging.set_verbosity(logging.WARNING)

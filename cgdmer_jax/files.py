@@ -1,4 +1,4 @@
-"""Writing files so that a name never stands for half of what it should hold."""
+"""Writes files so that a name never stands for incomplete content."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-  """A temporary name; what is there at the end gets the name `path`.
+  """Gives a temporary name; what is written there gets the name `path`.
 
-  The content is on the disk before the name is, so that a power cut leaves the
-  old content or the new one. Several processes may write the same name at once;
-  the last one wins.
+  The content is on the disk before the name is, so a power cut leaves the old
+  content or the new one. Several processes may write the same name at once; the
+  last one wins.
 
   Args:
-    path: of a file, or of a folder that does not exist yet. Folders above it
-      are made.
+    path: a file, or a folder that does not exist yet. Folders above it are
+      made.
 
   Yields:
     Where to write: beside `path`, with the same suffix.
 
   Raises:
-    OSError: it cannot be written; the temporary file is removed.
+    OSError: the content cannot be written; the temporary file is removed.
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write(path: str | os.PathLike[str], content: bytes | str) -> None:
-  """Writes a file, all or nothing; text as UTF-8. See `replacing`."""
+  """Writes a file completely or not at all; text as UTF-8. See `replacing`."""
   if isinstance(content, str):
     content = content.encode()
   with replacing(path) as temporary:
@@ -51,7 +51,7 @@ def write(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def _synchronise(path: pathlib.Path) -> None:
-  """Waits until a file, or the names in a folder, are on the disk."""
+  """Waits until a file, or the list of names in a folder, is on the disk."""
   descriptor = os.open(path, os.O_RDONLY)
   try:
     os.fsync(descriptor)

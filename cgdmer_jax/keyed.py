@@ -1,4 +1,4 @@
-"""Files of arrays under a key, the hash of all that they depend on."""
+"""Files of arrays with a key, the hash of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from cgdmer_jax import files
 
-# What NumPy raises for files that are damaged, or of another kind.
+# What NumPy raises for damaged files, and for files of another kind.
 UNREADABLE = (
   *(OSError, EOFError, ValueError, KeyError, TypeError),
   *(zipfile.BadZipFile, zlib.error),
@@ -23,7 +23,7 @@ UNREADABLE = (
 
 
 def make_key(*parts: Any) -> str:
-  """Hash of anything that JSON can hold; dicts in any order."""
+  """Hashes anything that JSON can hold; dicts in any order."""
   text = json.dumps(parts, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
@@ -31,7 +31,7 @@ def make_key(*parts: Any) -> str:
 def read(
   path: str | os.PathLike[str], key: str
 ) -> dict[str, np.ndarray] | None:
-  """What `write` wrote; None if there is nothing, or under another key."""
+  """Reads what `write` wrote; None if there is nothing under this key."""
   try:
     content = pathlib.Path(path).read_bytes()
     with np.load(io.BytesIO(content), allow_pickle=False) as data:
@@ -48,16 +48,17 @@ def write(
   compressed: bool = True,
   **arrays: np.ndarray,
 ) -> None:
-  """Keeps arrays; a reader sees all of them or none.
+  """Writes arrays; a reader sees all of them or none.
 
   Args:
     path: the file.
     key: see `make_key`.
-    compressed: takes time, and gains nothing for floating-point numbers.
-    **arrays: without Python objects.
+    compressed: whether to compress, which takes time and gains nothing for
+      floating-point numbers.
+    **arrays: arrays by name; no Python objects.
 
   Raises:
-    OSError: they cannot be kept.
+    OSError: the file cannot be written.
   """
   buffer = io.BytesIO()
   save = np.savez_compressed if compressed else np.savez

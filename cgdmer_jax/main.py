@@ -16,7 +16,9 @@ from cgdmer_jax import command, paths, process_flags  # noqa: F401
 from cgdmer_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "File in configs/, with its option: file.py:preset,key=value."
+  "config",
+  None,
+  "Configuration with options: configs/FILE.py:PRESET,KEY=VALUE.",
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir",
@@ -27,21 +29,21 @@ _WORKDIR = flags.DEFINE_string(
 _STOPPED_STATUS = flags.DEFINE_integer(
   "stopped_status",
   0,
-  "Status of a run that was stopped and is not complete; for clusters, which "
-  "start again what does not end with 0.",
+  "Exit status of a run that was stopped before it was complete; for clusters "
+  "that start a program again unless it ends with 0.",
 )
 
 
-def _worth_reading(record) -> bool:
-  """Our own messages, and what other libraries warn of."""
+def _is_shown(record) -> bool:
+  """Keeps our own messages, and the warnings of other libraries."""
   return "cgdmer_jax" in record.pathname or record.levelno >= 30
 
 
 def use_huge_pages() -> None:
   """Restarts the program once with huge pages for large allocations.
 
-  XLA:CPU asks the C library for its buffers anew in every step; with 4 kB pages
-  a quarter of the time goes to page faults. glibc reads this setting only when
+  XLA:CPU allocates its buffers again in every step; with 4 kB pages a quarter
+  of the time goes to page faults. glibc reads this setting only when
   a program starts. A user's own GLIBC_TUNABLES is left alone.
   """
   if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
@@ -53,9 +55,11 @@ def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line, and reads the configuration."""
   rest = command.parse_flags(argv)
   if _CONFIG.value is None:
-    command.stop("--config=configs/pretrain.py (or another) is needed")
+    command.stop(
+      "--config is missing; give it, as --config=configs/pretrain.py"
+    )
   try:
-    _ = _CONFIG.value.task  # a file that could not be loaded shows only here
+    _ = _CONFIG.value.task  # raises here if the file could not be loaded
   except (AttributeError, OSError, ValueError) as error:
     command.stop_parsing(error)
   return rest
@@ -67,7 +71,7 @@ def main(argv: list[str]) -> None:
     command.stop(f"unexpected argument {argv[1]!r}; see --help")
   config = _CONFIG.value
   logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(_worth_reading)
+  logging.get_absl_handler().addFilter(_is_shown)
   # Imported here: --help and a wrong flag need not wait for JAX.
   import jax
 
@@ -88,7 +92,7 @@ def main(argv: list[str]) -> None:
     with distributed.leaving_together():
       complete = tasks[config.task](config, workdir, data_dir)
       if complete and jax.process_index() == 0:
-        (workdir / "complete").touch()  # for launchers: nothing is left to do
+        (workdir / "complete").touch()  # launchers then stop
   except UserError as error:
     command.stop(error)
   except distributed.NotTogether as error:

@@ -22,16 +22,11 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import (
-  distributed,
-  evaluate,
-  progress,
-  sharding,
-  trained_model,
-)
+from cgdmer_jax import distributed, evaluate, progress, sharding, trained_model
 from cgdmer_jax.config import saved
 from cgdmer_jax.data import index as index_lib
-from cgdmer_jax.data import pipeline, reports
+from cgdmer_jax.data import pipeline
+from cgdmer_jax.data import reports as reports_lib
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
@@ -62,7 +57,7 @@ class Prepared:
   Attributes:
     training: model, optimizer and step.
     source: the records to train on.
-    index: what the data set says about them.
+    index: their reports, labels and patients.
     tokenizer: turns their reports into tokens.
     report: `config.report`.
     batch_size: records of the global batch.
@@ -80,7 +75,7 @@ class Prepared:
   def read_reports(
     self, params: Any, source: EcgSource, index: index_lib.RecordIndex
   ) -> frozen_reports.Reports:
-    """The reports of a split; frozen layers are those of `params`."""
+    """Reads the reports of a split; frozen layers are those of `params`."""
     return frozen_reports.read(
       self.training,
       self.report,
@@ -94,7 +89,7 @@ class Prepared:
   def host_batches(
     self, reports: frozen_reports.Reports, start_step: int
   ) -> Iterator[pipeline.HostBatch]:
-    """Training batches of this process, on the host; to be closed."""
+    """Training batches of this process, on the host; close them after use."""
     return pipeline.train_batches(
       self.source,
       self.index.report_ids,
@@ -110,7 +105,7 @@ class Prepared:
   def put(
     self, reports: frozen_reports.Reports
   ) -> Callable[[pipeline.HostBatch], Batch]:
-    """Returns a function that takes host arrays to the devices."""
+    """Returns a function that puts host arrays on the devices."""
     mesh = self.training.mesh
     return lambda arrays: Batch(
       **sharding.put_batch(arrays, mesh), **reports.resident
@@ -119,7 +114,7 @@ class Prepared:
   def batches(
     self, reports: frozen_reports.Reports, start_step: int
   ) -> Iterator[Batch]:
-    """Training batches on the devices, made ahead; to be closed."""
+    """Training batches on the devices, made ahead; close them after use."""
     return pipeline.prefetch(
       self.host_batches(reports, start_step), self.put(reports)
     )
@@ -133,14 +128,14 @@ def prepare(
   Args:
     config: see `configs/pretrain.py`.
     workdir: folder of the run; made if missing.
-    data_dir: where data sets are.
+    data_dir: folder of the built data sets.
 
   Returns:
     The training with its data, and the configuration with the architecture of
     a pretrained report encoder.
 
   Raises:
-    UserError: no such data, or the configuration does not fit.
+    UserError: there are no such data, or the configuration does not fit.
   """
   is_begun = bool(checkpoint.steps(workdir))
   before = saved.read(workdir) if is_begun else None
@@ -156,8 +151,8 @@ def prepare(
     if saved.write(workdir, config, is_begun):
       shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
     tokenizer = tokenizer_lib.prepare(workdir, index.reports, config)
-  logging.info("%d records", len(source))
-  training = setup.assemble(config, reports.vocabulary(tokenizer))
+  logging.info("%d records to train on", len(source))
+  training = setup.assemble(config, reports_lib.vocabulary(tokenizer))
   prepared = Prepared(
     training,
     source,
@@ -176,14 +171,13 @@ def run(
   """Pretrains (or resumes) in `workdir`, then evaluates; see `prepare`.
 
   Returns:
-    Whether it came to the end. If not it was stopped; the same call goes on.
+    Whether the run is complete. If it was stopped, the same call resumes it.
   """
   validation = EcgSource(config.data.dataset, config.data.validation, data_dir)
   prepared, config = prepare(config, workdir, data_dir)
   schedule = config.train
-  with checkpoint.Checkpointer(
-    workdir, keep=schedule.keep_checkpoints
-  ) as checkpointer:
+  keep = schedule.keep_checkpoints
+  with checkpoint.Checkpointer(workdir, keep=keep) as checkpointer:
     state = _first_state(prepared.training, checkpointer)
     rows = prepared.read_reports(state.params, prepared.source, prepared.index)
     validate = _validator(prepared, validation, state.params)
@@ -231,11 +225,9 @@ def _finish(
   workdir: pathlib.Path,
   data_dir: pathlib.Path,
 ) -> None:
-  """Draws and evaluates what was trained."""
-  if jax.process_index() == 0:
-    lines = metrics.read_metrics(workdir)
-    if lines:
-      figures.save(figures.loss_curves(lines), workdir / "figures/loss.png")
+  """Draws figures of the run, and evaluates the trained model."""
+  if jax.process_index() == 0 and (lines := metrics.read_metrics(workdir)):
+    figures.save(figures.loss_curves(lines), workdir / "figures/loss.png")
   if trained.model.reconstruct and trained.step:
     reconstructions.draw(trained, validation, workdir / "figures")
   if evaluation.tasks:
@@ -257,23 +249,23 @@ def _train(
   validate: Callable[[Any], dict[str, float]],
   checkpointer: checkpoint.Checkpointer,
 ) -> train_step.TrainState:
-  """The loop; returns the state after the last step that was made."""
+  """Runs the loop; returns the state after the last step that was made."""
   start = int(state.step)
-  logs = jax.process_index() == 0  # nobody else may open the file
+  logs = jax.process_index() == 0  # only process 0 writes
   means = _Means()
   unread = None  # step and metrics that are still on the device
 
   def read(step, values) -> None:
-    """Waits for a step, and tells of it."""
+    """Waits for the metrics of a step, and shows them."""
     shown = None
     means.add(step, values)
-    if step in saved or step % train.log_every == 0:
+    if step in saved_steps or step % train.log_every == 0:
       shown = means.take()
       if logs:
         writer.write(step, {f"train/{k}": v for k, v in shown.items()})
     bar.update(step, shown)
 
-  saved = set()  # steps
+  saved_steps = set()
   with (
     contextlib.closing(batches),
     _StopSignal() as stop,
@@ -286,15 +278,14 @@ def _train(
       batch = next(batches)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
         state, values = step_program(state, batch)
-      if unread:  # one step late: meanwhile the devices have the next one
+      if unread:  # one step late, while the devices run the next one
         read(*unread)
       unread = step, values
       stops = stop.asked or checkpointer.reached_preemption(step)
       last = step == train.steps
-      saves = stops or last or step % train.checkpoint_every == 0
-      if saves:
-        saved.add(step)
-        read(*unread)  # nothing is saved that is not finite
+      if stops or last or step % train.checkpoint_every == 0:
+        saved_steps.add(step)
+        read(*unread)  # raises before a state that is not finite is saved
         unread = None
         checkpointer.save(step, state)
       if last or step % train.validate_every == 0:
@@ -313,7 +304,7 @@ def _train(
 
 
 class _Means:
-  """Means of the metrics since the last time."""
+  """Means of the metrics since the last `take`."""
 
   def __init__(self):
     self._sums = collections.defaultdict(float)
@@ -328,14 +319,14 @@ class _Means:
     for name, value in jax.device_get(values).items():
       if not np.isfinite(value):
         raise Diverged(
-          f"step {step}: {name} is {value}; nothing was saved after it. Lower "
-          "optim.lr, or restart from the last checkpoint with another seed"
+          f"step {step}: {name} is {value}, and is not saved; lower optim.lr "
+          "or change the seed, and start again in another --workdir"
         )
       self._sums[name] += float(value)
     self._count += 1
 
   def take(self) -> dict[str, float]:
-    """The means; begins anew."""
+    """Returns the means, and starts again."""
     means = {k: v / self._count for k, v in sorted(self._sums.items())}
     self.__init__()
     return means
@@ -346,9 +337,8 @@ def _validator(
 ) -> Callable[[Any], dict[str, float]]:
   """Returns `validate(params)`: mean loss terms over the validation split.
 
-  Masks are the same every time. The contrastive terms depend on the batch, so
-  it has the training size; the records of an incomplete last batch are left
-  out, never padded.
+  Masks are the same every time. The contrastive terms depend on the size of the
+  batch, so it is that of training; an incomplete last batch is left out.
   """
   batch_size = prepared.batch_size
   if len(source) < batch_size:
@@ -387,10 +377,10 @@ def _validator(
 
 
 class _StopSignal:
-  """SIGTERM asks for a checkpoint and an orderly end; a context manager.
+  """Notes a SIGTERM, which asks for a checkpoint and an orderly end.
 
-  With `jax.distributed` the preemption service listens instead, so that all
-  processes stop at the same step.
+  A context manager. With `jax.distributed` the preemption service listens
+  instead, so all processes stop at the same step.
   """
 
   asked = False

@@ -1,6 +1,6 @@
-"""Flags by which several processes find each other; see `distributed.py`.
+"""Flags that connect several processes; see `distributed.py`.
 
-Apart from it, so that a command line is parsed before JAX is imported.
+They have a file of their own because they are parsed before JAX is imported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ COORDINATOR = flags.DEFINE_string(
   "HOST:PORT of process 0, for several processes that no cluster has started.",
 )
 NUM_PROCESSES = flags.DEFINE_integer(
-  "num_processes", None, "How many there are; with --coordinator.", 1
+  "num_processes", None, "Number of processes; with --coordinator.", 1
 )
 PROCESS_ID = flags.DEFINE_integer(
-  "process_id", None, "Which one this is, from 0; with --coordinator.", 0
+  "process_id", None, "Number of this process, from 0; with --coordinator.", 0
 )
 TIMEOUT = flags.DEFINE_integer(
   "start_timeout", 300, "Seconds that processes wait for each other.", 1
@@ -30,7 +30,7 @@ TIMEOUT = flags.DEFINE_integer(
 HEARTBEAT = flags.DEFINE_integer(
   "heartbeat_timeout",
   100,
-  "Seconds after which a process that gives no sign of life is lost, and all "
+  "Seconds without a heartbeat after which a process counts as lost, and all "
   "others end.",
   1,
 )

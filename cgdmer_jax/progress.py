@@ -13,7 +13,7 @@ import rich.console
 import rich.progress
 
 _WINDOW_SECONDS = 30.0  # over which examples/s is measured
-_LINE_SECONDS = 10.0  # between two lines where there is no terminal
+_LINE_SECONDS = 10.0  # between two lines without a terminal
 
 
 class Progress:
@@ -63,7 +63,7 @@ class Progress:
   def update(
     self, step: int, scalars: Mapping[str, float] | None = None
   ) -> None:
-    """Reports that `step` steps are made.
+    """Reports that `step` steps have been made.
 
     Args:
       step: steps made.
@@ -89,7 +89,7 @@ class Progress:
 
   @property
   def examples_per_second(self) -> float | None:
-    """Over the last half minute; None until two updates were seen."""
+    """Rate over the last half minute; None before the second update."""
     if len(self._times) < 2:
       return None
     (t0, step0), (t1, step1) = self._times[0], self._times[-1]
@@ -97,7 +97,7 @@ class Progress:
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """The time inside is not spent on training."""
+    """Does not count the time inside as training."""
     start = self._clock()
     try:
       yield

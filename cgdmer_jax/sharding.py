@@ -21,8 +21,8 @@ from cgdmer_jax.errors import UserError
 AXES = ("data", "fsdp", "tensor")
 BATCH = P(("data", "fsdp"))
 
-# First match wins; the path is that of the parameter, joined by "/". Optimizer
-# moments end in the path of their parameter and so follow it.
+# The first match in the path of a parameter decides. The paths of optimizer
+# moments end in that of their parameter, so they are cut in the same way.
 RULES: tuple[tuple[str, P], ...] = (
   (r"/qkv/kernel$", P("fsdp", None, "tensor", None)),
   (r"/qkv/bias$", P(None, "tensor", None)),
@@ -42,18 +42,18 @@ RULES: tuple[tuple[str, P], ...] = (
 )
 
 
-# Blocks that are scanned: their parameters have one more axis, the first.
+# Scanned blocks: their parameters have one more axis, the first.
 STACKED = re.compile(r"/layers/")
 
 
 def make_mesh(shape: Sequence[int]) -> jax.sharding.Mesh:
-  """Mesh with the axes `AXES`.
+  """Makes a mesh with the axes `AXES`.
 
   Args:
-    shape: devices along each axis; one of them may be -1, the rest.
+    shape: devices along each axis; one of them may be -1, for the rest.
 
   Raises:
-    UserError: the sizes do not multiply to the number of devices.
+    UserError: the product of the sizes is not the number of devices.
   """
   count = jax.device_count()
   shape = list(shape)
@@ -62,8 +62,8 @@ def make_mesh(shape: Sequence[int]) -> jax.sharding.Mesh:
     shape[shape.index(-1)] = count // known
   if len(shape) != len(AXES) or -1 in shape or count != math.prod(shape):
     raise UserError(
-      f"mesh={tuple(shape)} over {AXES} does not fit {count} devices; the "
-      "sizes must multiply to it, one of them may be -1"
+      f"mesh={tuple(shape)} over {AXES} does not fit {count} devices; their "
+      "number must be the product of the sizes, one of which may be -1"
     )
   return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
@@ -124,7 +124,7 @@ def abstract(make: Callable[[], Any], mesh: jax.sharding.Mesh) -> Any:
 
 
 def describe(abstract_params: Any, mesh: jax.sharding.Mesh) -> list[str]:
-  """How parameters are cut, one line for all blocks of a stack.
+  """Describes how parameters are cut, with one line for equal blocks.
 
   Args:
     abstract_params: parameters; shapes are enough.
@@ -172,7 +172,7 @@ def check_batch(
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-  """The leading axis of every batch array, over data x fsdp."""
+  """Sharding of every array of a batch: records are cut over data x fsdp."""
   return NamedSharding(mesh, BATCH)
 
 
@@ -181,7 +181,7 @@ def use(
 ) -> contextlib.AbstractContextManager[Any]:
   """Context in which `constrain_batch` knows the mesh, while a step is traced.
 
-  Nothing for None.
+  It does nothing if `mesh` is None.
   """
   if mesh is None:
     return contextlib.nullcontext()
@@ -191,21 +191,21 @@ def use(
 def constrain_batch(x: jax.Array, axis: int = 0) -> jax.Array:
   """Keeps `x` cut along the batch, and only there, inside a step.
 
-  For the borders of blocks: between them the partitioner would otherwise be
-  free to gather activations instead of parameters. Nothing without a mesh.
+  For activations between blocks: otherwise the partitioner may gather them
+  instead of parameters. Without a mesh it does nothing.
 
   Args:
     x: activations.
-    axis: that of the records.
+    axis: axis of the records.
   """
   return _constrain(x, P(*[None] * axis, *BATCH))
 
 
 def gather(x: jax.Array) -> jax.Array:
-  """Lets every device have all of `x`, inside a step.
+  """Gives every device all of `x`, inside a step.
 
-  For tables that are looked up: the partitioner would otherwise move what is
-  found from one cut to another, by way of all of it on every device.
+  For tables that are looked up: otherwise the partitioner cuts the rows that
+  are read in another way, through a copy of all of them on every device.
   """
   return _constrain(x, P())
 
@@ -213,14 +213,14 @@ def gather(x: jax.Array) -> jax.Array:
 def by_record(
   function: Callable[[jax.Array], jax.Array],
 ) -> Callable[[jax.Array], jax.Array]:
-  """`function` on each device's own records, inside a step.
+  """Lets each device apply `function` to its own records, inside a step.
 
-  For what the partitioner cannot cut by itself: it would let every device have
-  the records of all, and compute them all.
+  For functions that the partitioner cannot cut: it would copy all records to
+  every device, and each device would compute all of them.
 
   Args:
-    function: of an array whose first axis are records, to another; each record
-      by itself.
+    function: maps an array whose first axis is that of the records to another;
+      records do not depend on each other.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.manual_axes:
@@ -242,7 +242,7 @@ def _constrain(x: jax.Array, spec: P) -> jax.Array:
 
 
 def put_batch(batch: Any, mesh: jax.sharding.Mesh) -> Any:
-  """Global arrays from this process' slice of the global batch."""
+  """Makes global arrays from this process's part of the global batch."""
   sharding = batch_sharding(mesh)
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(sharding, x), batch

@@ -25,18 +25,14 @@ from cgdmer_jax.data import reports
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import cgdmer
 from cgdmer_jax.models.forward import Forward, Restored
-from cgdmer_jax.train import (
-  checkpoint,
-  setup,
-  train_step,
-)
+from cgdmer_jax.train import checkpoint, setup, train_step
 
 _BATCH = 64  # records or texts encoded at once, unless said otherwise
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-  """A pretrained (or random) pair of encoders, ready to be used.
+  """A pretrained (or random) pair of encoders, ready for use.
 
   Methods take and return arrays on the host, of any number of records. Batches
   are padded to few shapes, so that few programs are compiled; models of the
@@ -51,7 +47,7 @@ class TrainedModel:
     tokenizer: turns reports into tokens.
     checkpoint: folder that the parameters were read from; empty for random
       ones.
-    step: updates that they have seen; None for random ones.
+    step: number of updates of the parameters; None for random ones.
   """
 
   name: str
@@ -64,18 +60,18 @@ class TrainedModel:
 
   @property
   def model(self) -> cgdmer.CGDMER:
-    """The modules."""
+    """The Flax model."""
     return self.forward.model
 
   @property
   def mesh(self) -> jax.sharding.Mesh:
-    """The devices."""
+    """The mesh of the devices."""
     return self.forward.mesh
 
   def encode_ecg(
     self, ecg: np.ndarray, lead_valid: np.ndarray, batch_size: int = _BATCH
   ) -> cgdmer.Embedding:
-    """Embeddings of recordings.
+    """Embeds recordings.
 
     Args:
       ecg: int16 (N, L, T), microvolts, leads in the order of `leads.LEADS`, at
@@ -92,13 +88,13 @@ class TrainedModel:
     return self._in_batches(self.embed, (ecg, lead_valid), batch_size)
 
   def embed(self, ecg: jax.Array, lead_valid: jax.Array) -> cgdmer.Embedding:
-    """`encode_ecg` of one batch that is on the devices; every one has all."""
+    """Embeds a batch that is on the devices; every device has the result."""
     return self._programs.encode_ecg(self.params, ecg, lead_valid)
 
   def encode_report(
     self, texts: Sequence[str], batch_size: int = 256
   ) -> cgdmer.Embedding:
-    """Embeddings of reports or sentences.
+    """Embeds reports or sentences.
 
     Args:
       texts: n texts; those that are too long are cut, with a warning.
@@ -116,8 +112,8 @@ class TrainedModel:
     tokens, cut = reports.tokenize(self.tokenizer, texts, longest)
     if cut:
       logging.warning(
-        "%.1f %% of %d texts are longer than the report.max_length=%d "
-        "tokens that the report encoder reads, and are cut",
+        "%.1f %% of %d texts are longer than report.max_length=%d tokens and "
+        "are cut",
         100 * cut,
         len(texts),
         longest,
@@ -144,8 +140,8 @@ class TrainedModel:
       batch_size: records on the devices at once.
 
     Returns:
-      float32 (N, L, T) each, in mV; in standard deviations, if that is what the
-      model reads.
+      float32 (N, L, T) each, in mV; or in standard deviations, if the model
+      reads these.
 
     Raises:
       UserError: the recipe has no decoder.
@@ -171,16 +167,16 @@ class TrainedModel:
     return _programs(self.forward)
 
   def _in_batches(self, encode, arrays, batch_size) -> Any:
-    """`encode(*arrays)`, by batches that every device has a part of."""
+    """Runs `encode(*arrays)` in batches that are cut over the devices."""
     devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
     count = len(arrays[0])
     if count < batch_size:  # few shapes: powers of two
       batch_size = 1 << max(count - 1, 0).bit_length()
     batch_size = -(-batch_size // devices) * devices
-    cut = sharding.batch_sharding(self.mesh)
+    by_record = sharding.batch_sharding(self.mesh)
 
     def on_devices(*arrays):
-      return encode(*(jax.device_put(x, cut) for x in arrays))
+      return encode(*(jax.device_put(x, by_record) for x in arrays))
 
     return _in_chunks(on_devices, arrays, batch_size)
 
@@ -188,10 +184,10 @@ class TrainedModel:
 def _in_chunks(
   encode: Callable[..., Any], arrays: Sequence[np.ndarray], batch_size: int
 ) -> Any:
-  """`encode(*arrays)` in batches of one size; the last row fills up the last.
+  """Runs `encode(*arrays)` in batches of one size; repeats the last row.
 
   Returns:
-    The tree that `encode` makes, its arrays float32 with a row for each row.
+    The tree that `encode` returns, as float32, one row for each row of input.
 
   Raises:
     ValueError: there are no rows.
@@ -199,11 +195,11 @@ def _in_chunks(
   count = len(arrays[0])
   if not count:
     raise ValueError("nothing to encode: the arrays have no rows")
-  rows = []
+  parts = []
   for start in range(0, count, batch_size):
-    at = np.minimum(np.arange(start, start + batch_size), count - 1)
-    rows.append(jax.device_get(encode(*(x[at] for x in arrays))))
-  joined = jax.tree.map(lambda *x: np.concatenate(x).astype(np.float32), *rows)
+    rows = np.minimum(np.arange(start, start + batch_size), count - 1)
+    parts.append(jax.device_get(encode(*(x[rows] for x in arrays))))
+  joined = jax.tree.map(lambda *x: np.concatenate(x).astype(np.float32), *parts)
   return jax.tree.map(lambda x: x[:count], joined)
 
 
@@ -211,7 +207,7 @@ def _in_chunks(
 class _Programs:
   """Compiled functions of parameters and arrays; every device has the result.
 
-  Compiled anew for each shape.
+  Each shape of the arrays is compiled once.
   """
 
   encode_ecg: Callable[..., cgdmer.Embedding]
@@ -223,7 +219,7 @@ _COMPILED: dict[str, _Programs] = {}
 
 
 def _programs(forward: Forward) -> _Programs:
-  """The programs of an architecture, the same for all of its checkpoints."""
+  """Returns the programs of an architecture; its checkpoints share them."""
   model = forward.model
   key = json.dumps(
     [
@@ -239,34 +235,34 @@ def _programs(forward: Forward) -> _Programs:
     default=str,
   )
   if key not in _COMPILED:
-    everywhere = NamedSharding(forward.mesh, PartitionSpec())
+    replicated = NamedSharding(forward.mesh, PartitionSpec())
     _COMPILED[key] = _Programs(
-      jax.jit(forward.encode_ecg, out_shardings=everywhere),
-      jax.jit(forward.encode_report, out_shardings=everywhere),
-      jax.jit(forward.reconstruct, static_argnums=4, out_shardings=everywhere),
+      jax.jit(forward.encode_ecg, out_shardings=replicated),
+      jax.jit(forward.encode_report, out_shardings=replicated),
+      jax.jit(forward.reconstruct, static_argnums=4, out_shardings=replicated),
     )
   return _COMPILED[key]
 
 
 def find_workdir(path: str | pathlib.Path) -> pathlib.Path:
-  """The workdir that a path leads to or into.
+  """Finds the workdir that `path` is or lies in.
 
   Raises:
-    UserError: there is none.
+    UserError: there is no workdir.
   """
   workdir = pathlib.Path(path)
   while not (workdir / saved.FILE_NAME).exists():
     if workdir == workdir.parent:
       raise UserError(
         f"no run in {path}: expected config.json and checkpoints/ there, as "
-        "`--config=configs/pretrain.py --workdir=...` leaves them"
+        "`--config=configs/pretrain.py --workdir=...` writes them"
       )
     workdir = workdir.parent
   return workdir
 
 
 def read_config(path: str | pathlib.Path) -> ConfigDict:
-  """The configuration of a run; `path` as for `load`."""
+  """Reads the configuration of a run; for `path` see `load`."""
   return saved.read(find_workdir(path))
 
 
@@ -275,17 +271,17 @@ def load(
   mesh: jax.sharding.Mesh,
   random: ConfigDict | None = None,
 ) -> TrainedModel:
-  """Loads a pretrained model, on whatever mesh it was trained.
+  """Loads a pretrained model; the mesh of its training may have been another.
 
   Args:
     path: workdir of a run, or one checkpoint in it
       (`<workdir>/checkpoints/<step>`).
     mesh: devices for the parameters.
-    random: a configuration like that of the run, for random parameters in
-      place of the trained ones: what training must beat.
+    random: None, or a configuration like that of the run: random parameters
+      then replace the trained ones, as the baseline of training.
 
   Raises:
-    UserError: no run there, or its checkpoint is of another architecture.
+    UserError: there is no run, or its checkpoint is of another architecture.
   """
   workdir = find_workdir(path)
   config = random or saved.read(workdir)

@@ -2,7 +2,7 @@
 
     python -m cgdmer_jax.main --config=configs/bench.py:base
 
-The part behind the colon:
+Options after the colon:
 
     demo           the demonstration of `configs/pretrain.py`, on its data set
                    (default)
@@ -19,7 +19,7 @@ The part behind the colon:
                    encoder of the size of BERT-base that reads 256 tokens and
                    whose outputs are cached, batch 8; noise
 
-Every preset runs with the mesh, `compute` and batch size that are set:
+Mesh, `compute` and batch size of every preset can be set:
 
     --config.compute.dtype=bfloat16 --config.train.batch_size=512
 
@@ -41,7 +41,7 @@ _NOISE = ("st_mem_small", "st_mem_base", "merl")
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """See the module docstring."""
+  """Makes the configuration; for `arg` see the module docstring."""
   options = presets.parse_arg(arg, preset="demo", recipe="")
   preset = presets.choose(
     "preset", options.preset, ("demo", *presets.SIZES, *_NOISE)
@@ -51,7 +51,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   pretrain = presets.load(pathlib.Path(__file__).with_name("pretrain.py"))
   c = pretrain.get_config(f"recipe={recipe}").unlock()
   c.task = "bench"
-  # Steps of one measurement, and how often it is made: the median counts.
+  # Steps of one measurement, and number of measurements: the median counts.
   c.bench = dict(name=preset, steps=20, repeats=3, num_samples=0)
   if preset in presets.SIZES:
     presets.set_size(c.model, preset)
@@ -66,6 +66,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _st_mem(c: ConfigDict, size: str) -> None:
+  """Sets the geometry of ST-MEM; `size` is one of `presets.SIZES`."""
   c.data.dataset = ""
   c.bench.update(num_samples=2250, steps=3)
   c.preprocess.sampling_rate = 250
@@ -83,6 +84,7 @@ def _st_mem(c: ConfigDict, size: str) -> None:
 
 
 def _merl(c: ConfigDict) -> None:
+  """Sets the geometry of MERL."""
   c.data.update(dataset="", statements=(0,))
   c.bench.update(num_samples=5000, steps=5)
   c.preprocess.sampling_rate = 500

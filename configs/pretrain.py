@@ -13,8 +13,8 @@ beside a random encoder. Options behind the colon, separated by commas:
                   for accelerators: MIMIC-IV-ECG (to be built before), an ECG
                   encoder of the size of the ViT of that name, and MedCPT, a
                   BERT trained on biomedical search, as report encoder, all of
-                  it trained; evaluated on PTB-XL. Never run at full length by
-                  us.
+                  it trained; evaluated on PTB-XL. We never ran these at full
+                  length.
 
 The report encoder of any configuration may be a BERT checkpoint of Hugging
 Face, a directory or an id of the hub. This one reads whole reports with a
@@ -35,7 +35,7 @@ from cgdmer_jax.config import fields, presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-  """See the module docstring."""
+  """Makes the configuration; for `arg` see the module docstring."""
   options = presets.parse_arg(arg, preset="demo", recipe="cg_dmer")
   presets.choose("preset", options.preset, ("demo", *presets.SIZES))
   c = fields.pretraining()
@@ -48,7 +48,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def _demonstrate(c: ConfigDict) -> None:
-  """The preset for two CPU cores, on the embedded data set."""
+  """Sets the preset for two CPU cores, on the embedded data set."""
   c.data.update(
     dataset="synthetic_ecg/demo", vocab_size=2000, statements=(1, 2, 3, 0)
   )
@@ -88,7 +88,7 @@ def _demonstrate(c: ConfigDict) -> None:
 
 
 def _enlarge(c: ConfigDict, size: str) -> None:
-  """The presets for accelerators."""
+  """Sets a preset for accelerators; `size` is one of `presets.SIZES`."""
   c.compute.update(dtype="bfloat16", scan=True)
   c.data.dataset = "mimic_iv_ecg/100hz"
   c.data.num_workers = 8
@@ -115,7 +115,7 @@ def _enlarge(c: ConfigDict, size: str) -> None:
 
 
 def _apply_recipe(c: ConfigDict) -> None:
-  """Switches on what the recipe does."""
+  """Switches on the loss terms of the recipe, and what they need."""
   c.loss.update(presets.RECIPES[c.recipe])
   if not c.loss.ecg:
     c.mask.kind = "none"  # nothing would restore what is hidden
@@ -125,7 +125,7 @@ def _apply_recipe(c: ConfigDict) -> None:
 
 
 def sweep_recipes():
-  """Every recipe with three seeds: what each part of CG-DMER is worth."""
+  """Every recipe with three seeds: what each part of CG-DMER gains."""
   for seed in range(3):
     for recipe in presets.RECIPES:
       yield f"{recipe}-{seed}", f"recipe={recipe}", {"seed": seed}

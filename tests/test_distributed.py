@@ -174,7 +174,7 @@ def test_one_of_two_is_killed(shared, tmp_path):
   output = processes.all[0].communicate(timeout=60)[0]
   # JAX itself ends a process that waits for another one, not for its data.
   code = processes.all[0].wait()
-  told = {1: "process 0 of 2 has lost another one", -6: "another task died"}
+  told = {1: "process 0 of 2 has lost another process", -6: "another task died"}
   assert code in told and told[code] in output, output
   assert max(checkpoint.steps(run)) < STEPS
 
@@ -212,7 +212,7 @@ def test_one_of_two_is_killed(shared, tmp_path):
     ),
     (
       {"coordinator": "localhost:1", "num_processes": 2, "process_id": 1},
-      "nobody answers at --coordinator=localhost:1 .*process 0 running",
+      "no process answers at --coordinator=localhost:1 .*process 0 runs",
     ),
   ],
 )

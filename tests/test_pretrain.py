@@ -286,7 +286,7 @@ def test_mistakes_end_in_one_line(flags, message, data_dir, tmp_path):
 @pytest.mark.parametrize(
   ("field", "value", "message"),
   [
-    ("train.log_every", 0, "train.log_every=0; it must be at least 1"),
+    ("train.log_every", 0, "train.log_every=0; expected at least 1"),
     ("data.statements", (-1,), "data.statements=(-1,); expected numbers"),
   ],
 )

@@ -1,9 +1,9 @@
 """Every field of a configuration, with its meaning and its default.
 
-A default is what a program without the field did: terms are off, ratios are
-zero, nothing is cached. Configurations in `configs/` say what is on. A run that
-was started before a field existed takes the default (`saved.complete`), so a
-new field must be declared here before anything reads it.
+The default of a field is what a program without the field did: terms are off,
+ratios are zero, nothing is cached. Configurations in `configs/` say what is on.
+A run that was started before a field existed takes the default
+(`saved.complete`), so a new field must be declared here before it is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def transformer(
 
 
 def pretraining() -> ConfigDict:
-  """All fields of a pretraining, unlocked; see the comments."""
+  """Declares all fields of a pretraining; they are not locked yet."""
   c = ConfigDict()
   c.task = "pretrain"
   c.recipe = ""  # one of `presets.RECIPES`
@@ -41,7 +41,7 @@ def _declare_data(c: ConfigDict) -> None:
     train="train",  # split
     validation="validation",  # split
     vocab_size=0,  # of a tokenizer that is learnt from the reports
-    statements=(0,),  # how many of a report are read, drawn; 0: all of them
+    statements=(0,),  # how many are read, drawn from these; 0: all
     num_workers=0,  # reading processes; 0: threads of the main one
   )
   c.preprocess = dict(
@@ -72,12 +72,12 @@ def _declare_model(c: ConfigDict) -> None:
   )
   c.report = dict(
     checkpoint="",  # BERT, which decides model.report; "": from scratch
-    max_length=0,  # tokens that are read of a report
+    max_length=0,  # most tokens that are read of a report
     train="full",  # or frozen, or the last blocks: last_1, last_2, ...
     lr=0.0,  # 0: like the rest of the model
     layer_decay=1.0,  # of lr, for each block from above
-    normalise=False,  # reports that differ in trivia count as the same
-    device_cache_mib=0,  # of frozen outputs on each device; the rest on disk
+    normalise=False,  # whether trivial differences are ignored
+    device_cache_mib=0,  # for frozen outputs on each device, or disk
   )
 
 
@@ -88,14 +88,15 @@ def _declare_objective(c: ConfigDict) -> None:
     time_ratio=0.0,  # share of the patches of a lead that are hidden
     token_ratio=0.0,  # share of the words of a report that are masked
   )
-  c.align_view = "masked"  # what alignment sees; full costs a second pass
+  # What alignment and disentanglement see; full costs a second pass.
+  c.align_view = "masked"
   c.loss = dict(
     ecg=0.0,  # weight of the reconstruction of hidden patches
     mlm=0.0,  # weight of the prediction of masked words
     align=0.0,  # weight of the alignment of ECG and report
     disentangle=0.0,  # weight of the cross-correlation of the parts
     alignment="infonce",  # or sigmoid
-    ring=False,  # alignment block by block, for batches of thousands
+    ring=False,  # alignment in blocks, for batches of thousands
   )
 
 
@@ -104,7 +105,7 @@ def _declare_training(c: ConfigDict) -> None:
     dtype="float32",  # of activations; or bfloat16
     attention="xla",  # or cudnn
     scan=False,  # one compiled block for a whole stack
-    remat="none",  # what the backward pass computes again: dots, full
+    remat="none",  # or dots, full: what is computed again
   )
   c.optim = dict(
     lr=0.0,  # of AdamW
@@ -113,7 +114,7 @@ def _declare_training(c: ConfigDict) -> None:
     b2=0.999,
     weight_decay=0.0,
     clip_norm=1.0,
-    warmup_ratio=0.0,  # share of the steps
+    warmup_ratio=0.0,  # share of the steps, below 1
     final_ratio=0.0,  # last learning rate as a share of the largest
   )
   c.train = dict(

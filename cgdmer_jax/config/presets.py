@@ -45,7 +45,7 @@ DATASETS = {
 
 
 def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
-  """Reads the part behind the colon of `--config=file.py:arg`.
+  """Reads what follows the colon of `--config=file.py:arg`.
 
   Args:
     arg: comma-separated; `name` selects the preset of that name, `key=value`
@@ -56,7 +56,7 @@ def parse_arg(arg: str | None, **defaults: Any) -> ConfigDict:
     The options.
 
   Raises:
-    ValueError: an option that does not exist.
+    ValueError: there is no such option.
   """
   options = ConfigDict(defaults)
   for item in filter(None, (arg or "").split(",")):
@@ -84,10 +84,10 @@ def choose(name: str, value: str, choices: Iterable[str]) -> str:
 
 
 def set_size(model: ConfigDict, size: str) -> None:
-  """Gives `config.model` a size of `SIZES`; the report encoder keeps its own.
+  """Sets the sizes of `config.model`; the report encoder keeps its own.
 
   Raises:
-    ValueError: no such size.
+    ValueError: there is no such size.
   """
   shapes = SIZES[choose("size", size, SIZES)]
   for part, shape in zip(
@@ -102,13 +102,13 @@ def evaluate(
   preset: str = "synthetic_ecg",
   encoders: str = "runs/pretrain,random",
 ) -> ConfigDict:
-  """Configuration of an evaluation.
+  """Makes the configuration of an evaluation.
 
   Args:
     tasks: names; ("all",): every task.
-    arg: behind the colon of `--config`: a preset of `DATASETS`, and
+    arg: what follows the colon of `--config`: a preset of `DATASETS`, and
       `labels=NAME` for one label set.
-    preset: the one without `arg`.
+    preset: preset if `arg` names none.
     encoders: see `cgdmer_jax/evaluators/encoders/parse.py`.
 
   Returns:
@@ -127,7 +127,7 @@ def evaluate(
 
 
 def load(path: str | os.PathLike[str]) -> types.ModuleType:
-  """The module in a configuration file.
+  """Loads a configuration file as a module.
 
   Configurations are files, not a package: they are found by their path.
 

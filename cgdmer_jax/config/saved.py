@@ -1,7 +1,7 @@
 """`config.json`: the configuration that a workdir belongs to.
 
-Its field `format` tells by which rules it was written; files without it are of
-format 1. Fields that were declared since then take their defaults.
+Its field `format` is the number of the rules by which it was written; files
+without it have format 1. Fields that were declared later take their defaults.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cgdmer_jax.errors import UserError, one_line
 FORMAT = 2
 FILE_NAME = "config.json"
 
-# Fields that change where and how fast a run is computed, not what comes out.
+# Fields that change where and how fast a run is computed, not its result.
 _HOW = {
   *("mesh", "compute.attention", "compute.remat", "train.microbatches"),
   *("loss.ring", "data.num_workers", "report.device_cache_mib"),
@@ -27,7 +27,7 @@ _HOW = {
 
 
 def read(workdir: pathlib.Path) -> ConfigDict:
-  """The configuration of a run, complete and unlocked.
+  """Reads the configuration of a run, complete and unlocked.
 
   Raises:
     UserError: the file cannot be read, or a newer version wrote it.
@@ -38,7 +38,8 @@ def read(workdir: pathlib.Path) -> ConfigDict:
     number = document.pop("format", 1)
   except (OSError, ValueError, AttributeError) as e:
     raise UserError(
-      f"cannot read the configuration {path} ({one_line(e)}); put back a copy"
+      f"cannot read the configuration {path} ({one_line(e)}); restore it from a"
+      " backup"
     ) from e
   if number > FORMAT:
     raise UserError(
@@ -49,23 +50,23 @@ def read(workdir: pathlib.Path) -> ConfigDict:
 
 
 def complete(document: dict[str, Any]) -> ConfigDict:
-  """A configuration as saved, with defaults for fields that it lacks."""
-  return ConfigDict(_joined(fields.pretraining().to_dict(), document))
+  """Adds the defaults of fields that a saved configuration lacks."""
+  return ConfigDict(_merge(fields.pretraining().to_dict(), document))
 
 
-def _joined(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-  joined = {**defaults, **given}
+def _merge(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+  merged = {**defaults, **given}
   for key, value in defaults.items():
     if isinstance(value, dict) and isinstance(given.get(key), dict):
-      joined[key] = _joined(value, given[key])
-  return joined
+      merged[key] = _merge(value, given[key])
+  return merged
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
-  """The fields that decide what a pretraining comes to, "a.b" -> value.
+  """The fields that decide the result of a pretraining, "a.b" -> value.
 
-  Fields at their defaults are left out: the same run is known by the same
-  fields before and after a field is declared.
+  Fields at their defaults are left out, so a run has the same decisive fields
+  before and after a field is declared.
   """
   defaults = _flat(fields.pretraining())
   return {
@@ -87,8 +88,8 @@ def changed(old: ConfigDict, new: ConfigDict) -> str | None:
 def write(workdir: pathlib.Path, config: ConfigDict, is_begun: bool) -> bool:
   """Writes `config.json`.
 
-  With its first checkpoint a workdir belongs to one configuration for good, but
-  for where and how it is computed, and how it is evaluated afterwards.
+  Once there is a checkpoint, the workdir belongs to one configuration for good,
+  except for where and how it is computed, and how it is evaluated afterwards.
 
   Args:
     workdir: folder of the run.
@@ -96,8 +97,8 @@ def write(workdir: pathlib.Path, config: ConfigDict, is_begun: bool) -> bool:
     is_begun: whether the run has a checkpoint.
 
   Returns:
-    Whether the workdir held another configuration, whose leftovers are to be
-    replaced.
+    Whether the workdir held another configuration, without a checkpoint; its
+    files are to be replaced.
 
   Raises:
     UserError: the workdir holds a run of another configuration.

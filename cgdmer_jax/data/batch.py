@@ -11,9 +11,9 @@ from cgdmer_jax.data.leads import NUM_LEADS
 
 @flax.struct.dataclass
 class Batch:
-  """B records with their reports; of L leads, T samples, S tokens.
+  """B records of L leads and T samples, with reports of S tokens.
 
-  The first axis of every array are the records, but for `state_table`.
+  The first axis of every array is that of the records, except in `state_table`.
 
   Attributes:
     ecg: int16 (B, L, T), microvolts, leads in the order of `leads.LEADS`.
@@ -24,11 +24,11 @@ class Batch:
     report: int32 (B,), equal for reports that count as the same.
     has_text: bool (B,), False where the report says nothing.
     states: float (B, S, width), outputs of the frozen layers of the report
-      encoder, zero in padding; None where they run in every step, or are in
-      `state_table`.
+      encoder, zero in padding; None if these layers run in every step, or their
+      outputs are in `state_table`.
     state_start: int32 (B,), first row of the report in `state_table`.
-    state_table: float (rows, width), those outputs for every token of every
-      report, one report after the other, on the devices; no axis of records.
+    state_table: float (rows, width), the outputs for every token of every
+      report, one report after the other, on the devices.
   """
 
   ecg: Leaf
@@ -43,7 +43,7 @@ class Batch:
 
 
 def zeros(num_samples: int, batch_size: int = 1, num_tokens: int = 3) -> Batch:
-  """Records without signal and reports of unknown words; for tracing."""
+  """Makes records without signal and reports of unknown words, for tracing."""
   tokens = (batch_size, num_tokens)
   return Batch(
     ecg=jnp.zeros((batch_size, NUM_LEADS, num_samples), jnp.int16),

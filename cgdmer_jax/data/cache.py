@@ -22,7 +22,7 @@ from cgdmer_jax.errors import one_line
 
 @runtime_checkable
 class Split(Protocol):
-  """What a file is derived from; `EcgSource` is one.
+  """The split that a file is derived from; `EcgSource` is one.
 
   Attributes:
     path: folder of the data set's files.
@@ -40,19 +40,19 @@ def paths(source: Split, suffix: str) -> tuple[epath.Path, epath.Path]:
 
   Args:
     source: the split.
-    suffix: tells the split's files apart; ends the file's name.
+    suffix: end of the file's name; differs between the files of a split.
   """
   name = quote(source.split, safe="") + suffix
-  where = hashlib.sha256(os.fspath(source.path).encode()).hexdigest()[:16]
+  digest = hashlib.sha256(os.fspath(source.path).encode()).hexdigest()[:16]
   root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-  cache = epath.Path(root).expanduser() / "cgdmer_jax" / where
+  cache = epath.Path(root).expanduser() / "cgdmer_jax" / digest
   return source.path / "cgdmer_index" / name, cache / name
 
 
 def read_arrays(
   source: Split, suffix: str, key: str
 ) -> dict[str, np.ndarray] | None:
-  """What `write_arrays` wrote; None if nothing, or under another key."""
+  """Reads what `write_arrays` wrote; None if there is nothing under `key`."""
   found = (keyed.read(path, key) for path in paths(source, suffix))
   return next((arrays for arrays in found if arrays is not None), None)
 
@@ -60,17 +60,17 @@ def read_arrays(
 def write_arrays(
   source: Split, suffix: str, key: str, **arrays: np.ndarray
 ) -> None:
-  """Keeps arrays, where that is possible.
+  """Writes arrays where that is possible, else logs why it is not.
 
   Args:
     source: the split that they are derived from.
     suffix: see `paths`.
-    key: hash of what they depend on besides the name.
-    **arrays: without Python objects.
+    key: hash of everything that they depend on.
+    **arrays: arrays by name; no Python objects.
   """
   for path in paths(source, suffix):
     try:
       keyed.write(path, key, **arrays)
       return
     except OSError as e:
-      logging.info("cannot write %s: %s", path, one_line(e))
+      logging.info("cannot write the cache file %s: %s", path, one_line(e))

@@ -1,7 +1,7 @@
 """What a split says about its records, without the signals.
 
-One pass over the files collects reports, labels and patients; the result is
-kept beside the data set, so that the pass is paid once per split.
+One pass over the files collects reports, labels and patients. The result is
+kept beside the data set, so a split needs one pass only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FORMAT = "1"  # raise it when the content of the cache file changes
 
 @dataclasses.dataclass(frozen=True)
 class RecordIndex:
-  """Everything small about the N records of a split, in source order.
+  """Everything but the signals of the N records of a split, in source order.
 
   Attributes:
     ids: the data set's record ids, str (N,).
@@ -42,9 +42,9 @@ class RecordIndex:
 
 
 def load_index(source: EcgSource) -> RecordIndex:
-  """The index of `source`: from its cache file, else built and cached.
+  """Loads the index of `source` from its cache file, or builds and caches it.
 
-  It is renewed when the data set or the split has changed; see `cache.py`.
+  It is built again when the data set or the split has changed; see `cache.py`.
   """
   key = keyed.make_key(_FORMAT, source.fingerprint)
   arrays = cache.read_arrays(source, ".npz", key)
@@ -58,7 +58,7 @@ def load_index(source: EcgSource) -> RecordIndex:
     arrays.pop("subject_ids"),
     tuple(reports),
     arrays.pop("report_ids"),
-    {key.removeprefix("labels/"): rows for key, rows in arrays.items()},
+    {name.removeprefix("labels/"): rows for name, rows in arrays.items()},
   )
 
 

@@ -22,10 +22,10 @@ HostBatch = dict[str, np.ndarray]
 
 @runtime_checkable
 class SignalSource(Protocol):
-  """What batches are read from; `EcgSource` is one.
+  """Where batches are read from; `EcgSource` is one.
 
   Attributes:
-    name: name for messages.
+    name: name of the data set, for messages.
     sampling_rate: Hz.
   """
 
@@ -65,21 +65,21 @@ def train_batches(
   Args:
     source: the records.
     report_ids: int32 (records,), the report of each record.
-    report_rows: what is added to a batch, such as the tokens of its reports;
-      gets the reports of this process' records, and those of the whole global
-      batch.
+    report_rows: returns what is added to a batch, such as the tokens of its
+      reports; its arguments are the reports of this process's records, and
+      those of the whole global batch.
     batch_size: records of the global batch, over all processes.
-    seed: of the order of the records.
-    start_step: first step, that is the number of updates already made.
+    seed: decides the order of the records.
+    start_step: number of updates already made.
     process_index: this process.
     process_count: processes that share each global batch.
-    num_threads: batches that are read at the same time.
+    num_threads: how many batches are read at the same time.
     num_workers: reading processes; 0 reads in threads of this one, which is
       enough until a host needs more than about 10,000 records/s.
 
   Returns:
     Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12)} and what
-    `report_rows` gives. Close it (`close()`) to stop its workers.
+    `report_rows` returns. Close it (`close()`) to stop its workers.
 
   Raises:
     UserError: the batch is larger than the data set or cannot be divided by
@@ -88,8 +88,8 @@ def train_batches(
   rows = _process_rows(batch_size, process_index, process_count)
   if batch_size > len(source):
     raise UserError(
-      f"batch_size {batch_size} is larger than the data set: {len(source)}"
-      " records; reduce the batch size"
+      f"batch_size={batch_size} is larger than {source.name}, which has"
+      f" {len(source)} records; reduce it"
     )
   if len(report_ids) != len(source):
     raise ValueError(f"{len(report_ids)} report ids, {len(source)} records")
@@ -101,12 +101,12 @@ def train_batches(
 def prefetch(
   batches: Iterator[HostBatch], put: Callable[[HostBatch], Any], ahead: int = 2
 ) -> Iterator[Any]:
-  """Takes batches to the devices while earlier ones are still in use.
+  """Puts batches on the devices while earlier ones are still in use.
 
   Args:
-    batches: on the host; closed with the iterator that is returned.
-    put: takes one to the devices without waiting for it.
-    ahead: how many are there before they are asked for.
+    batches: batches on the host; closed with the iterator that is returned.
+    put: starts the transfer of one batch to the devices.
+    ahead: how many batches are put there before they are asked for.
   """
   with contextlib.closing(batches):
     waiting = collections.deque()
@@ -125,7 +125,7 @@ def eval_batches(
   process_count: int = 1,
   num_threads: int = 2,
 ) -> Iterator[HostBatch]:
-  """All records once, in order, in batches of equal size.
+  """Yields all records once, in order, in batches of equal size.
 
   The last batch is filled up by repeating the last record, with `valid` False:
   such rows are ordinary input to a model and must not be counted. Process p
@@ -136,7 +136,7 @@ def eval_batches(
     batch_size: rows of the global batch, over all processes.
     process_index: this process.
     process_count: processes that share each global batch.
-    num_threads: batches that are read at the same time.
+    num_threads: how many batches are read at the same time.
 
   Returns:
     Iterator of {ecg int16 (b, 12, T), lead_valid bool (b, 12), index int32
@@ -155,8 +155,8 @@ def _process_rows(batch_size: int, index: int, count: int) -> slice:
   """The rows of the global batch that belong to process `index`."""
   if batch_size < 1 or batch_size % count:
     raise UserError(
-      f"batch_size {batch_size} cannot be divided among {count} processes; it"
-      f" must be a positive multiple of {count}"
+      f"batch_size={batch_size} cannot be divided among {count} processes; make"
+      f" it a positive multiple of {count}"
     )
   b = batch_size // count
   return slice(index * b, (index + 1) * b)
@@ -172,7 +172,7 @@ def _read(source: SignalSource, indices: np.ndarray) -> HostBatch:
 
 
 class _Read:
-  """Map from the record numbers of a global batch to this process' rows."""
+  """Reads this process's rows of a global batch, from its record numbers."""
 
   def __init__(self, source: SignalSource, rows: slice):
     self._source = source
@@ -185,7 +185,7 @@ class _Read:
 
 
 class _ReadInOrder:
-  """Map from the first record of a batch to its padded rows."""
+  """Reads the padded rows of a batch, from its first record."""
 
   def __init__(self, source: SignalSource, batch_size: int, rows: slice):
     self._source = source

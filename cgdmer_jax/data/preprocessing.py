@@ -33,7 +33,7 @@ def bandpass(
     sampling_rate: Hz.
     low: high-pass corner in Hz; 0 for none.
     high: low-pass corner in Hz; 0 for none.
-    order: of each Butterworth filter.
+    order: order of each Butterworth filter.
 
   Returns:
     The filtered signal, same shape.
@@ -67,12 +67,14 @@ def preprocess(
     lead_valid: False for missing leads; they come out as zeros.
     config: `config.preprocess`: `bandpass` (low, high) in Hz, 0 for none;
       `normalise`: `fixed` divides by `scale` mV and keeps amplitudes
-      comparable between records (voltage criteria), `record` and `lead` divide
-      by the standard deviation of the record or the lead; `clip` in the
-      resulting unit; `sampling_rate` in Hz.
+      comparable between records (voltage criteria), `record` and `lead`
+      subtract the mean of the record or the lead and divide by its standard
+      deviation; `clip`: largest absolute value in the resulting unit;
+      `sampling_rate` in Hz.
 
   Returns:
-    float32 signal; near unit variance.
+    float32 signal; near unit variance with `record` and `lead`, and with
+    `fixed` if `scale` is near the standard deviation of the recordings.
 
   Raises:
     UserError: unknown normalisation.
@@ -123,13 +125,14 @@ def patchify(
 def normalise_patches(
   patches: Float[Array, "batch lead patch sample"],
 ) -> tuple[Array, Array, Array]:
-  """Target of the reconstruction: each patch at zero mean and unit variance.
+  """Normalises each patch to zero mean and the variance var / (var + 1e-3).
 
-  As in masked auto-encoders (He et al. 2022, "norm_pix_loss"). The floor of the
-  variance keeps a silent patch from being blown up into pure noise.
+  This is the target of the reconstruction, as in masked auto-encoders (He et
+  al. 2022, "norm_pix_loss"). The floor 1e-3 keeps the noise of a silent patch
+  from being amplified to unit variance.
 
   Returns:
-    Normalised patches, and mean and standard deviation (..., 1) to undo it.
+    Normalised patches, and what undoes it (..., 1): mean and sqrt(var + 1e-3).
   """
   mean = patches.mean(-1, keepdims=True)
   deviation = jnp.sqrt(patches.var(-1, keepdims=True) + 1e-3)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
   from transformers import PreTrainedTokenizerFast
 
 _FORMAT = "1"  # raise it when the content of the cache file changes
-# What reports differ in without meaning it. Signs, question marks, and the
-# points and commas inside numbers do mean something.
+# Characters without meaning: not signs, question marks, and points and commas
+# inside numbers.
 _TRIVIAL = re.compile(r"(?:[^\w?+<>%=.,-]|(?<!\d)[.,]|[.,](?!\d)|-(?!\d))+")
 
 
@@ -77,11 +77,11 @@ class ReportTable:
     return tuple(sorted(min(n, self.tokens.shape[1]) for n in lengths))
 
   def gather(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
-    """What a batch needs to know of its reports.
+    """Returns the fields of a batch that describe its reports.
 
     Args:
       rows: int (b,), the report of each record.
-      length: tokens that the longest of them has room for.
+      length: number of tokens; enough for the longest of them.
 
     Returns:
       tokens, statement int32 (b, length); report int32 (b,), its identity;
@@ -114,30 +114,30 @@ def build(
   Args:
     texts: R distinct reports.
     report_ids: int (N,), the report of each record.
-    tokenizer: of the reports.
-    max_length: tokens to keep of a report at most.
-    normalise: whether reports count as the same that differ in case, white
-      space and punctuation only; signs, question marks, decimal points and
+    tokenizer: turns reports into tokens.
+    max_length: most tokens to keep of a report.
+    normalise: whether reports that differ only in case, white space and
+      punctuation count as the same; signs, question marks, decimal points and
       commas are no punctuation.
-    key: kept with the table.
+    key: hash of all that the table depends on.
   """
   rows, whole_length = reports.tokenize_statements(tokenizer, texts, max_length)
   tokens = rows["tokens"]
   vocabulary = reports.vocabulary(tokenizer)
   known = ~np.isin(tokens, vocabulary.special_ids)
-  says = np.array([any(map(str.isalnum, text)) for text in texts], bool)
-  same = texts
+  has_words = np.array([any(map(str.isalnum, text)) for text in texts], bool)
+  compared = texts
   if normalise:
-    same = [_TRIVIAL.sub(" ", text.casefold()).strip() for text in texts]
-  number: dict[str, int] = {}
-  identity = [number.setdefault(text, len(number)) for text in same]
+    compared = [_TRIVIAL.sub(" ", text.casefold()).strip() for text in texts]
+  numbers: dict[str, int] = {}
+  identity = [numbers.setdefault(text, len(numbers)) for text in compared]
   return ReportTable(
     tokens=tokens,
     statement=rows["statement"],
     length=np.minimum(whole_length, max_length),
     whole_length=whole_length,
     identity=np.array(identity, np.int32),
-    has_text=says & known.any(axis=1),
+    has_text=has_words & known.any(axis=1),
     report_ids=np.asarray(report_ids, np.int32),
     key=key,
   )
@@ -151,17 +151,17 @@ def load(
   max_length: int,
   normalise: bool = False,
 ) -> ReportTable:
-  """The table of a split: from its cache file, else built and cached.
+  """Loads the table of a split from its cache file, or builds and caches it.
 
   Args:
     source: the split.
-    index: its index.
+    index: its reports, and which record has which.
     tokenizer: see `build`.
     max_length: see `build`.
     normalise: see `build`.
   """
   words = json.loads(tokenizer.backend_tokenizer.to_str())
-  words |= {"truncation": None, "padding": None}  # of the last call; not ours
+  words |= {"truncation": None, "padding": None}  # left by the last call
   name = keyed.make_key(_FORMAT, words, max_length, normalise)
   key = keyed.make_key(name, source.fingerprint)
   suffix = f".reports-{name[:12]}.npz"
@@ -185,12 +185,12 @@ def load(
 def describe(
   table: ReportTable, vocabulary: reports.Vocabulary, max_length: int
 ) -> str:
-  """One line on how the reports fit the tokenizer and the model.
+  """Describes in one line how reports fit the tokenizer and the model.
 
   Args:
     table: the reports.
-    vocabulary: of the tokenizer.
-    max_length: tokens that the model reads at most.
+    vocabulary: ids of the tokenizer.
+    max_length: most tokens that the model reads.
   """
   records = table.report_ids
   share = {
@@ -203,8 +203,8 @@ def describe(
     for what, rows in share.items()
     if rows.any()
   ]
-  same = len(np.unique(table.identity))
-  merged = "" if same == len(table) else f" ({same} after normalisation)"
+  count = len(np.unique(table.identity))
+  merged = "" if count == len(table) else f" ({count} after normalisation)"
   return ", ".join(
     [
       f"{len(table)} distinct reports{merged} of {len(records)} records",

@@ -33,13 +33,13 @@ _CLAUSE_END = re.compile(r",\s+")
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-  """What a model has to know of a tokenizer.
+  """What a model needs to know about a tokenizer.
 
   Attributes:
     size: number of ids, special ones included.
-    pad_id: of padding.
-    unk_id: of what the tokenizer does not know.
-    mask_id: of a masked token.
+    pad_id: id of padding.
+    unk_id: id of words that the tokenizer does not know.
+    mask_id: id that stands for a masked token.
     special_ids: ids of all special tokens, ascending.
   """
 
@@ -51,7 +51,7 @@ class Vocabulary:
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
-  """The ids of `tokenizer`."""
+  """Reads the ids of `tokenizer`."""
   return Vocabulary(
     size=1 + max(tokenizer.get_vocab().values()),
     pad_id=tokenizer.pad_token_id,
@@ -70,17 +70,17 @@ def train_tokenizer(
   texts is in the vocabulary, so they encode without [UNK].
 
   Args:
-    texts: reports; give the distinct ones, lest frequent reports fill the
-      vocabulary.
+    texts: distinct reports; repeated ones would fill the vocabulary with their
+      words.
     vocab_size: most tokens to learn, the five special ones included. Ids of the
       special tokens: [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4.
 
   Returns:
-    A tokenizer that puts [CLS] before and [SEP] behind the text.
+    A tokenizer that puts [CLS] before and [SEP] after the text.
 
   Raises:
-    UserError: no words in `texts`, or `vocab_size` is below the number of
-      different characters.
+    UserError: there are no words in `texts`, or `vocab_size` is below the
+      number of different characters.
   """
   import tokenizers
 
@@ -93,7 +93,7 @@ def train_tokenizer(
   if not counts:
     raise UserError(
       "cannot learn a tokenizer: all reports are empty; choose a data set with"
-      " reports, or give a pretrained tokenizer"
+      " reports, or set report.checkpoint to use its tokenizer"
     )
   special = tuple(SPECIAL_TOKENS.values())
   vocabulary = wordpiece.learn_vocabulary(counts, vocab_size, special)
@@ -147,22 +147,22 @@ def save_tokenizer(
 def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
   """Loads a tokenizer from a local directory; nothing is downloaded.
 
-  Where there is only `vocab.txt`, which does not say so, the tokenizer keeps
+  `vocab.txt` alone does not say whether case is kept. Then the tokenizer keeps
   upper case if the vocabulary has upper-case words: `transformers` would make
-  every text lower case, and such a vocabulary would not know most words.
+  every text lower case, and most words would be unknown.
 
   Args:
     directory: written by `save_tokenizer`, or a Hugging Face checkpoint.
 
   Raises:
-    UserError: no tokenizer there, or one without the special tokens that
-      masking and pooling need.
+    UserError: there is no tokenizer, or it lacks special tokens that masking
+      and pooling need.
   """
   path = epath.Path(directory)
   names = ("tokenizer.json", "vocab.txt")
   if not any((path / name).exists() for name in names):
     raise UserError(
-      f"no tokenizer in {path}: expected {' or '.join(names)}, as in a local"
+      f"no tokenizer in {path}; expected {' or '.join(names)}, as in a local"
       " copy of a Hugging Face checkpoint"
     )
   described = ("tokenizer.json", "tokenizer_config.json")
@@ -175,17 +175,17 @@ def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
     tokenizer = _transformers().AutoTokenizer.from_pretrained(
       os.fspath(path), local_files_only=True, **options
     )
-  # Damaged files fail with whatever their first reader runs into.
+  # Damaged files raise errors of many kinds.
   except Exception as e:
     reason = one_line(e)
     raise UserError(
-      f"cannot read the tokenizer in {path} ({reason}); copy it anew"
+      f"cannot read the tokenizer in {path} ({reason}); copy it again"
     ) from e
   missing = [k for k in SPECIAL_TOKENS if getattr(tokenizer, k) is None]
   if missing:
     raise UserError(
-      f"the tokenizer in {path} has no {', '.join(missing)}; a BERT tokenizer"
-      " is needed"
+      f"the tokenizer in {path} has no {', '.join(missing)}; give a BERT"
+      " tokenizer"
     )
   tokenizer_checks.ensure_special_tokens(tokenizer, os.fspath(path))
   tokenizer_checks.warn_of_case(tokenizer, os.fspath(path))
@@ -195,12 +195,12 @@ def load_tokenizer(directory: epath.PathLike) -> PreTrainedTokenizerFast:
 def tokenize(
   tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, float]:
-  """Token ids of each text.
+  """Turns texts into token ids.
 
   Args:
     tokenizer: from `train_tokenizer` or `load_tokenizer`.
     texts: n texts; an empty one becomes [CLS] [SEP].
-    max_length: tokens to keep at most, the special ones included. A text that
+    max_length: most tokens to keep, the special ones included. A text that
       is cut still ends with [SEP].
 
   Returns:
@@ -219,7 +219,7 @@ def tokenize(
 def tokenize_statements(
   tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-  """Token ids of each report, and the statement that each token belongs to.
+  """Turns reports into token ids, each with the number of its statement.
 
   Statements end with a full stop, a semicolon or a line. A report without any
   of these inside is cut at its commas: many reports are written so.
@@ -227,7 +227,7 @@ def tokenize_statements(
   Args:
     tokenizer: from `train_tokenizer` or `load_tokenizer`.
     texts: n reports.
-    max_length: tokens to keep at most; see `tokenize`.
+    max_length: most tokens to keep; see `tokenize`.
 
   Returns:
     `tokens` int32 (n, S), padded on the right with the pad id, and `statement`
@@ -257,19 +257,19 @@ def tokenize_statements(
 def _cut(
   row: Sequence[SupportsIndex] | np.ndarray, max_length: int
 ) -> Sequence[SupportsIndex] | np.ndarray:
-  """The first tokens and the last one, which is [SEP]."""
+  """Keeps the first tokens and the last one, which is [SEP]."""
   if len(row) <= max_length:
     return row
   return [*row[: max_length - 1], row[-1]]
 
 
 def padded_length(longest: int) -> int:
-  """Tokens that a row of `longest` tokens is given room for."""
+  """Length that a row of `longest` tokens is padded to."""
   return -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
 
 
 def _table(rows, fill: int) -> np.ndarray:
-  """Rows of unequal length as int32 (n, S), filled up on the right."""
+  """Pads rows of unequal length on the right; returns int32 (n, S)."""
   longest = max(map(len, rows), default=1)
   result = np.full((len(rows), padded_length(longest)), fill, np.int32)
   for i, row in enumerate(rows):
@@ -280,7 +280,8 @@ def _table(rows, fill: int) -> np.ndarray:
 def _encode(tokenizer, texts, max_length):
   if max_length < 3:
     raise UserError(
-      f"max_length {max_length} leaves no room for text between [CLS] and [SEP]"
+      f"max_length={max_length} leaves no room for text between [CLS] and"
+      " [SEP]; expected at least 3"
     )
   if not texts:
     return {"input_ids": [], "offset_mapping": []}
@@ -295,7 +296,7 @@ def _encode(tokenizer, texts, max_length):
 
 
 def _transformers():
-  # Its advice to install PyTorch would only confuse.
+  # Hides its advice to install PyTorch.
   os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
   import transformers
 

@@ -32,7 +32,7 @@ class EcgSource:
 
   Attributes:
     name: full name, for instance `ptb_xl/100hz/1.0.0`.
-    split: the split as it was asked for.
+    split: the split as given to the constructor.
     path: directory of the data set's files.
     sampling_rate: Hz.
     num_samples: samples of each lead.
@@ -59,7 +59,7 @@ class EcgSource:
     self.path = epath.Path(info.data_dir)
     self.sampling_rate, self.label_sets = _check_metadata(info, self.path)
     self.num_samples = _check_features(info, self.label_sets, self.path)
-    # A data set without a choice says nothing.
+    # Data sets with one label mode do not store it.
     self.label_mode: str = info.metadata.get("label_mode", schema.FIXED)
     self.fingerprint = _fingerprint(info, split)
 
@@ -128,8 +128,9 @@ def _open(dataset: str, split: str, data_dir: epath.PathLike):
     )
   except (tfds.core.registered.DatasetNotFoundError, ValueError) as e:
     raise UserError(
-      f"no data set {dataset!r} in {data_dir}{_found(dataset, data_dir)}; build"
-      f" it: python -m data_builders.build --dataset={dataset.split(':')[0]}"
+      f"no data set {dataset!r} in {data_dir}"
+      f"{_alternatives(dataset, data_dir)}; build it: python -m"
+      f" data_builders.build --dataset={dataset.split(':')[0]}"
       f" --data_dir={data_dir}"
     ) from e
   try:
@@ -147,8 +148,8 @@ def _open(dataset: str, split: str, data_dir: epath.PathLike):
   return builder.info, raw
 
 
-def _found(dataset: str, data_dir: str) -> str:
-  """What is there instead: configs or versions of the data set, or others."""
+def _alternatives(dataset: str, data_dir: str) -> str:
+  """Lists what exists: configs or versions of the data set, or other ones."""
   root = epath.Path(data_dir)
   name = re.split("[/:]", dataset)[0]
   for directory, prefix in ((root / name, name), (root, "")):
@@ -156,17 +157,17 @@ def _found(dataset: str, data_dir: str) -> str:
       names = sorted(p.name for p in directory.iterdir() if p.is_dir())
       names = [n for n in names if n != "downloads" and "incomplete" not in n]
       if names:
-        found = ", ".join(f"{prefix}/{n}".lstrip("/") for n in names)
-        return f" (found: {found})"
+        listed = ", ".join(f"{prefix}/{n}".lstrip("/") for n in names)
+        return f" (found: {listed})"
   return ""
 
 
 def _check_metadata(info, path) -> tuple[int, dict[str, tuple[str, ...]]]:
   metadata = dict(info.metadata or {})
-  for key, want in (("leads", list(LEADS)), ("unit", schema.UNIT)):
-    if metadata.get(key) != want:
+  for key, expected in (("leads", list(LEADS)), ("unit", schema.UNIT)):
+    if metadata.get(key) != expected:
       raise UserError(
-        f"{path}: {key} should be {want}, found {metadata.get(key)}; rebuild"
+        f"{path}: {key} is {metadata.get(key)}, expected {expected}; rebuild"
         " the data set with this version of data_builders"
       )
   label_sets = {k: tuple(v) for k, v in metadata["label_sets"].items()}
@@ -174,7 +175,7 @@ def _check_metadata(info, path) -> tuple[int, dict[str, tuple[str, ...]]]:
 
 
 def _check_features(info, label_sets, path) -> int:
-  """Samples of each lead, once the features are exactly the schema's."""
+  """Checks that the features are those of the schema; returns T."""
   features = info.features
   num_samples = features["ecg"].shape[-1] if "ecg" in features else 0
   if features.to_json() != schema.features(num_samples, label_sets).to_json():

@@ -1,4 +1,4 @@
-"""Other views of the records of a source: some of them, or less of each."""
+"""Views of a source: some records, some leads, or a lower sampling rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Rows:
   """Some records of a source."""
 
   def __init__(self, source: SignalSource, rows: np.ndarray):
-    """The records `rows` of `source`, in that order."""
+    """Selects the records `rows` of `source`, in that order."""
     self._source, self._rows = source, rows
     self.sampling_rate = source.sampling_rate
     self.name = source.name

@@ -21,7 +21,7 @@ def learn_vocabulary(
   vocab_size: int,
   special_tokens: Sequence[str],
 ) -> list[str]:
-  """Pieces by byte-pair merges (Sennrich et al., ACL 2016).
+  """Learns pieces by byte-pair merges (Sennrich et al., ACL 2016).
 
   Starts from single characters and joins the most frequent neighbours, ties in
   alphabetical order, until the vocabulary is full or no pair occurs twice. The
@@ -36,7 +36,7 @@ def learn_vocabulary(
     The vocabulary; a piece's id is its position.
 
   Raises:
-    UserError: `vocab_size` does not even hold the characters.
+    UserError: `vocab_size` is below the number of characters.
   """
   words = sorted(word_counts)
   pieces = [[w[0], *(PREFIX + c for c in w[1:])] for w in words]
@@ -44,9 +44,10 @@ def learn_vocabulary(
   vocabulary = [*special_tokens, *alphabet]
   if len(vocabulary) > vocab_size:
     raise UserError(
-      f"vocab_size {vocab_size} is too small: the reports have"
-      f" {len(alphabet)} different characters (first and later ones of a word"
-      f" counted apart) besides {len(special_tokens)} special tokens"
+      f"vocab_size={vocab_size} is too small: the reports have {len(alphabet)}"
+      " different characters (those that begin a word counted apart) besides"
+      f" {len(special_tokens)} special tokens; set it to at least"
+      f" {len(vocabulary)}"
     )
   known = set(vocabulary)
   pairs = _Pairs(pieces, [word_counts[w] for w in words])

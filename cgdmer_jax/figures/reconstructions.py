@@ -1,4 +1,4 @@
-"""Tracings with hidden patches and what a model made of them."""
+"""Draws tracings with hidden patches and their reconstruction."""
 
 from __future__ import annotations
 

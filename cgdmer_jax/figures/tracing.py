@@ -43,9 +43,9 @@ def tracing(
 ) -> Figure:
   """Draws a recording at 25 mm/s and 10 mm/mV; save it with `figures.save`.
 
-  Printed at full size a millimetre of the grid is a millimetre. Leads get
-  the height that their deflections need, up to 3 mV each way; what exceeds that
-  runs over the neighbour, as it does on paper.
+  Printed at full size, a millimetre of the grid is a millimetre. Leads get the
+  height that their deflections need, up to 3 mV each way; larger deflections
+  overlap the next lead, as they do on paper.
 
   Args:
     ecg: (12, T) mV, leads in the order of `LEADS`.
@@ -53,14 +53,14 @@ def tracing(
     mask: (12, N) bool, patches hidden from the model; N divides T. Shaded.
     reconstruction: (12, T) mV, drawn over the hidden patches only.
     lead_valid: (12,) bool; an invalid lead is a dashed line.
-    report: printed above the tracing.
+    report: text above the tracing.
     columns: 1 (12 rows) or 2 (6 rows, limb leads on the left).
 
   Returns:
     The figure.
 
   Raises:
-    ValueError: shapes disagree.
+    ValueError: the shapes do not fit together.
   """
   ecg = np.asarray(ecg, np.float64)
   valid = (
@@ -88,17 +88,17 @@ def tracing(
       height_mm / total[1],
     )
   )
-  _paper(axes, width_mm, height_mm)
+  _draw_paper(axes, width_mm, height_mm)
   for i, name in enumerate(LEADS):
-    _pulse(axes, strips[i], name, 10 * min(scale, 1.4))
+    _draw_pulse(axes, strips[i], name, 10 * min(scale, 1.4))
     x = strips[i].left + np.arange(ecg.shape[1]) / rate * _MM_PER_S
     if not valid[i]:
-      _missing(axes, strips[i], x, 8 * scale)
+      _draw_missing(axes, strips[i], x, 8 * scale)
       continue
     axes.plot(x, _height(strips[i], ecg[i]), color=INK, linewidth=0.85 * scale)
     if mask is not None:
       restored = None if reconstruction is None else reconstruction[i]
-      _hidden(axes, strips[i], x, mask[i], restored, scale)
+      _draw_hidden(axes, strips[i], x, mask[i], restored, scale)
   figure.text(
     _SIDE_MM / total[0],
     1 - 3.0 / total[1],
@@ -148,9 +148,9 @@ def _check(ecg, mask, reconstruction, valid, columns) -> None:
 
 
 def _layout(ecg: np.ndarray, columns: int) -> tuple[list[_Strip], float]:
-  """Strips with `left` as the column number, and the height of the paper."""
+  """Returns strips, whose `left` is the column, and the paper's height."""
   rows = NUM_LEADS // columns
-  # The odd spike must not make a strip tall.
+  # A single spike must not make a strip tall.
   low, high = np.quantile(ecg, [0.002, 0.998], axis=1) * _MM_PER_MV
   above = np.clip(high, 11, 30).reshape(columns, rows) + 2
   below = np.clip(-low, 7, 30).reshape(columns, rows) + 2
@@ -170,8 +170,8 @@ def _height(strip: _Strip, millivolt: np.ndarray) -> np.ndarray:
   return strip.zero + millivolt * _MM_PER_MV
 
 
-def _paper(axes: Axes, width_mm: float, height_mm: float) -> None:
-  """Grid with fine lines every 1 mm and bold ones every 5 mm."""
+def _draw_paper(axes: Axes, width_mm: float, height_mm: float) -> None:
+  """Draws a grid: fine lines every 1 mm and bold ones every 5 mm."""
   for step, colour, width in ((1, _FINE, 0.35), (5, _BOLD, 0.6)):
     lines = [((v, 0), (v, height_mm)) for v in np.arange(0, width_mm + 1, step)]
     lines += [
@@ -185,8 +185,8 @@ def _paper(axes: Axes, width_mm: float, height_mm: float) -> None:
   axes.set_axis_off()
 
 
-def _pulse(axes: Axes, strip: _Strip, name: str, fontsize: float) -> None:
-  """Calibration pulse of 1 mV and 0.2 s, with the name of the lead below."""
+def _draw_pulse(axes: Axes, strip: _Strip, name: str, fontsize: float) -> None:
+  """Draws a calibration pulse of 1 mV and 0.2 s above the lead's name."""
   start = strip.left - _MARGIN_MM + 1.5
   axes.plot(
     start + np.array([0, 1, 1, 6, 6, 7]),
@@ -205,7 +205,9 @@ def _pulse(axes: Axes, strip: _Strip, name: str, fontsize: float) -> None:
   )
 
 
-def _missing(axes: Axes, strip: _Strip, x: np.ndarray, fontsize: float) -> None:
+def _draw_missing(
+  axes: Axes, strip: _Strip, x: np.ndarray, fontsize: float
+) -> None:
   axes.plot(
     x[[0, -1]], [strip.zero] * 2, linestyle="--", color=MUTED, linewidth=0.8
   )
@@ -219,7 +221,7 @@ def _missing(axes: Axes, strip: _Strip, x: np.ndarray, fontsize: float) -> None:
   )
 
 
-def _hidden(axes, strip, x, hidden, restored, scale) -> None:
+def _draw_hidden(axes, strip, x, hidden, restored, scale) -> None:
   """Shades the hidden patches of a lead and draws what was restored."""
   patch = len(x) // len(hidden)
   step = x[1] - x[0]
@@ -248,7 +250,7 @@ def _hidden(axes, strip, x, hidden, restored, scale) -> None:
 
 
 def runs(hidden: np.ndarray) -> list[tuple[int, int]]:
-  """Runs of True in hidden (N,) as (first, one past the last)."""
+  """Finds the runs of True in hidden (N,), as (first, one past the last)."""
   edges = np.flatnonzero(np.diff(np.r_[0, np.asarray(hidden, np.int8), 0]))
   return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 

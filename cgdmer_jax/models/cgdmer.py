@@ -1,7 +1,9 @@
 """CG-DMER: two backbones, three disentangling encoders, two decoders.
 
-Paper: arXiv 2602.21154. The parts that a recipe has no use for do not exist:
-their parameters are never created.
+Paper: arXiv 2602.21154. Encoders and decoders that a recipe does not need do
+not exist: their parameters are never created. Every report tower has two
+scalars, also where no loss reads them: `log_scale`, which only alignment uses,
+and `bias`, which only the sigmoid alignment uses.
 """
 
 from __future__ import annotations
@@ -43,8 +45,9 @@ class Outputs:
   """What the losses need; None for what the recipe does not compute.
 
   Attributes:
-    ecg: embedding of the masked ECG.
-    report: embedding of the masked report.
+    ecg: embedding of the masked ECG; `Forward.train` puts that of the whole one
+      here if `align_view` is "full".
+    report: embedding of the masked report; likewise.
     samples: (B, L, N, p) reconstructed patches.
     word_logits: (B, K, vocab) scores of the masked report tokens.
   """
@@ -60,14 +63,14 @@ class CGDMER(nn.Module):
 
   Attributes:
     config: `config.model`.
-    vocabulary: of the report tokenizer.
+    vocabulary: ids of the report tokenizer.
     use_report: whether there is a report tower.
     use_specific: whether there are modality-specific encoders.
     reconstruct: whether there is an ECG decoder.
     use_mlm: whether there is a report decoder.
-    num_frozen: blocks of the report encoder, from below, that are not trained
-      and neither are its embeddings; None: everything is trained.
-    compute: how it is computed.
+    num_frozen: how many of the lowest blocks of the report encoder do not
+      train; its embeddings do not either. None: everything trains.
+    compute: types of numbers, attention, scan and recomputation.
   """
 
   config: ConfigDict
@@ -113,8 +116,8 @@ class CGDMER(nn.Module):
       compute=self.compute, **self.report_sizes
     )
     self.report_projection = project()
-    # Of the similarity, for the alignment losses; initial values as in SigLIP
-    # (Zhai et al. 2023, section 3.2).
+    # Scale and bias of the similarity in the alignment losses, with the initial
+    # values of SigLIP (Zhai et al. 2023, section 3.2).
     self.param("log_scale", nn.initializers.constant(jnp.log(10.0)), ())
     self.param("bias", nn.initializers.constant(-10.0), ())
     if self.use_specific:
@@ -129,16 +132,16 @@ class CGDMER(nn.Module):
 
   @property
   def report_sizes(self) -> dict:
-    """Those of the report encoder.
+    """Sizes of the report encoder.
 
-    A table of words as large as the tokenizer needs, if nobody says otherwise.
+    A `vocab_size` of 0 stands for the number of ids of the tokenizer.
     """
     sizes = dict(self.config.report)
     sizes["vocab_size"] = sizes["vocab_size"] or self.vocabulary.size
     return sizes
 
   def _disentangle(self, x, valid, specific_encoder):
-    """Token features [S ; P] and the pooled embedding of one modality."""
+    """Returns token features [S ; P] and the pooled embedding of a modality."""
     shared = self.shared_encoder(x, valid)
     z_shared = layers.masked_mean(shared, valid)
     if specific_encoder is None:
@@ -170,9 +173,9 @@ class CGDMER(nn.Module):
     """Encodes reports; padding is ignored.
 
     Args:
-      tokens: of the reports.
-      states: what the frozen layers of the report encoder make of them, where
-        that is known already.
+      tokens: ids, padded on the right.
+      states: outputs of the frozen layers of the report encoder for `tokens`;
+        None: they are computed.
     """
     valid = tokens != self.vocabulary.pad_id
     if states is None:
@@ -189,7 +192,7 @@ class CGDMER(nn.Module):
     mask: masking.PatchMask,
     lead_valid: Bool[Array, "batch lead"],
   ) -> Float[Array, "batch lead patch sample"]:
-    """Samples of every patch, in units of its own standard deviation."""
+    """Predicts every patch, in units of its own standard deviation."""
     return self.ecg_decoder(fused, mask, lead_valid)
 
   def __call__(
@@ -200,7 +203,7 @@ class CGDMER(nn.Module):
     words: masking.TokenMask,
     states: Float[Array, "batch token width"] | None = None,
   ) -> Outputs:
-    """One training pass over masked ECGs and masked reports.
+    """Makes one training pass over masked ECGs and masked reports.
 
     `states`: see `encode_report`; with them, nothing is masked in reports.
     """
@@ -212,7 +215,7 @@ class CGDMER(nn.Module):
     if self.use_report:
       fused, report = self.encode_report(words.tokens, states)
       if self.use_mlm:
-        at = jnp.take_along_axis(fused, words.position[..., None], axis=1)
-        x = self.report_encoder.word_logits(self.report_decoder(at))
+        masked = jnp.take_along_axis(fused, words.position[..., None], axis=1)
+        x = self.report_encoder.word_logits(self.report_decoder(masked))
         word_logits = x + self.word_bias.astype(x.dtype)[None, None]
     return Outputs(ecg, report, samples, word_logits)

@@ -44,12 +44,12 @@ class EcgDecoder(nn.Module):
     dtype = self.compute.dtype
     x = nn.Dense(d, dtype=dtype, name="fuse")(tokens)
     embed = nn.initializers.normal(0.02)
-    hole = self.param("mask_token", embed, (1, 1, d)).astype(x.dtype)
+    hidden = self.param("mask_token", embed, (1, 1, d)).astype(x.dtype)
     lead = self.param("lead_embedding", embed, (l, 1, d)).astype(x.dtype)
-    # Slots of missing leads carry garbage; to the decoder they are holes.
-    x = jnp.where(mask.seen[..., None], x, hole)
-    holes = jnp.broadcast_to(hole, (b, l * n - x.shape[1], d))
-    x = jnp.concatenate([x, holes], axis=1)
+    # Tokens of missing leads are meaningless: the mask token replaces them too.
+    x = jnp.where(mask.seen[..., None], x, hidden)
+    rest = jnp.broadcast_to(hidden, (b, l * n - x.shape[1], d))
+    x = jnp.concatenate([x, rest], axis=1)
     x = masking.permute(x, mask.inverse, mask.order).reshape(b, l, n, d)
     time = jnp.asarray(layers.sincos_embedding(n, d), x.dtype)
     x += (lead + time[None])[None]
@@ -61,7 +61,7 @@ class EcgDecoder(nn.Module):
 
 
 class ReportDecoder(nn.Module):
-  """BERT's masked language model head, up to the product with the words."""
+  """Head of BERT's masked language model, before the product with the words."""
 
   width: int
   dtype: jnp.dtype = jnp.float32
@@ -70,7 +70,7 @@ class ReportDecoder(nn.Module):
   def __call__(
     self, tokens: Float[Array, "batch slot fused"]
   ) -> Float[Array, "batch slot width"]:
-    """Dense, GELU, LayerNorm; the caller multiplies with the word table."""
+    """Dense, GELU, LayerNorm; the caller multiplies by the word table."""
     x = nn.Dense(self.width, dtype=self.dtype, name="dense")(tokens)
     x = jax.nn.gelu(x, approximate=False)
     return nn.LayerNorm(dtype=self.dtype, name="norm")(x)

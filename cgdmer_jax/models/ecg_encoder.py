@@ -16,12 +16,12 @@ from cgdmer_jax.models import layers
 class PatchStem(nn.Module):
   """Convolutions inside each patch, flattened into one token.
 
-  A beat may stand anywhere in a patch. Convolutions find it wherever it is,
-  which a linear map has to learn for every place anew. Nothing crosses the
-  border of a patch, so that hidden patches stay hidden.
+  A beat may be anywhere in a patch. Convolutions find it at any position; a
+  linear map would have to learn each position separately. No convolution
+  crosses the border of a patch, so hidden patches stay hidden.
 
   Attributes:
-    width: of the token.
+    width: features of a token.
     convolutions: (features, kernel, stride) of each layer; none: linear.
   """
 
@@ -33,7 +33,7 @@ class PatchStem(nn.Module):
   def __call__(
     self, patches: Float[Array, "batch token sample"]
   ) -> Float[Array, "batch token width"]:
-    """One token for each patch."""
+    """Makes one token from each patch."""
     b, v, p = patches.shape
     x = patches.reshape(b * v, p, 1).astype(self.dtype)
     for i, (features, kernel, stride) in enumerate(self.convolutions):
@@ -78,7 +78,7 @@ class EcgEncoder(nn.Module):
     """
     dtype = self.compute.dtype
     x = PatchStem(self.width, self.stem, dtype, name="stem")(patches)
-    # A product with one-hot rows: the gradient of a gather is a scatter, slow.
+    # A product with one-hot rows: the gradient of a gather is a slow scatter.
     lead = jax.nn.one_hot(index // num_patches, self.num_leads)
     x += nn.Dense(
       self.width,

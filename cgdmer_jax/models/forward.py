@@ -1,8 +1,8 @@
 """From stored microvolts to embeddings and restored patches.
 
-Preprocess, cut into patches, hide, run the model: written here once, for
-training, validation, feature extraction, fine-tuning and reconstruction alike.
-Functions of parameters and arrays, to be compiled by whoever calls them.
+Preprocess, cut into patches, hide, run the model: the one implementation for
+training, validation, feature extraction, fine-tuning and reconstruction. All
+methods are functions of parameters and arrays; the caller compiles them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from cgdmer_jax.models import cgdmer, masking
 
 @flax.struct.dataclass
 class Restored:
-  """Recordings with what the decoder made of their hidden patches.
+  """Recordings and their reconstruction.
 
-  The decoder predicts a patch up to its mean and deviation, which are taken
-  from the original: shapes are restored, levels are given.
+  The decoder predicts a patch up to its mean and standard deviation. These are
+  taken from the original: only the shape of a patch is restored.
 
   Attributes:
     original: float32 (B, L, T), the preprocessed signal.
@@ -48,7 +48,7 @@ class Forward:
   Attributes:
     model: the modules; they read records of any number of patches.
     preprocess: `config.preprocess`.
-    mesh: where arrays are; None: wherever the compiler likes.
+    mesh: devices that hold the arrays; None: the compiler decides.
   """
 
   model: cgdmer.CGDMER
@@ -60,7 +60,7 @@ class Forward:
     ecg: Int[Array, "batch lead time"],
     lead_valid: Bool[Array, "batch lead"],
   ) -> Float[Array, "batch lead patch sample"]:
-    """Scaled, filtered, normalised, and cut.
+    """Scales, filters and normalises recordings, and cuts them into patches.
 
     Raises:
       UserError: the patch length does not divide the samples.
@@ -75,7 +75,7 @@ class Forward:
     ecg: Int[Array, "batch lead time"],
     lead_valid: Bool[Array, "batch lead"],
   ) -> cgdmer.Embedding:
-    """Embeddings of whole recordings; nothing is hidden."""
+    """Embeds whole recordings; nothing is hidden."""
     patches = self.patches(ecg, lead_valid)
     view = masking.full_view(lead_valid, patches.shape[2])
     return self._encode_ecg(params, patches, view)
@@ -90,7 +90,7 @@ class Forward:
     tokens: Int[Array, "batch token"],
     states: Float[Array, "batch token width"] | None = None,
   ) -> cgdmer.Embedding:
-    """Embeddings of reports; for `states` see `CGDMER.encode_report`."""
+    """Embeds reports; for `states` see `CGDMER.encode_report`."""
     variables = {"params": params}
     return self.model.apply(variables, tokens, states, method="encode_report")[
       1
@@ -107,11 +107,11 @@ class Forward:
     """Hides patches and restores them.
 
     Args:
-      params: of the model, which has a decoder.
+      params: parameters, with those of an ECG decoder.
       ecg: microvolts.
       lead_valid: False for missing leads.
       hidden: the patches to hide.
-      num_visible: patches in view of the record that has most of them.
+      num_visible: greatest number of visible patches of any record.
 
     Returns:
       Signals in the unit that the model reads.
@@ -127,8 +127,8 @@ class Forward:
     samples = self.model.apply({"params": params}, method=restore)
     _, mean, deviation = preprocessing.normalise_patches(patches)
     restored = samples.astype(jnp.float32) * deviation + mean
-    every = patches, restored, jnp.broadcast_to(mean, patches.shape)
-    return Restored(*(x.reshape(ecg.shape) for x in every))
+    signals = patches, restored, jnp.broadcast_to(mean, patches.shape)
+    return Restored(*(x.reshape(ecg.shape) for x in signals))
 
   def train(
     self,
@@ -138,15 +138,16 @@ class Forward:
     words: masking.TokenMask,
     align_view: str,
   ) -> tuple[cgdmer.Outputs, Float[Array, "batch lead patch sample"]]:
-    """One pass over masked recordings and masked reports.
+    """Makes one pass over masked recordings and masked reports.
 
     Args:
-      params: of the model.
+      params: all parameters, also those of decoders.
       batch: records.
-      mask: their patches in view.
-      words: their reports, masked.
-      align_view: "masked", or "full": embeddings are those of whole recordings
-        and whole reports, at the cost of a second pass.
+      mask: which of their patches are visible.
+      words: their masked reports.
+      align_view: "masked", or "full": a second pass makes the embeddings, from
+        whole recordings and unmasked reports. Alignment and disentanglement use
+        these embeddings; without a report tower "full" changes nothing.
 
     Returns:
       What the losses need, and the patches to be restored.
@@ -168,7 +169,7 @@ class Forward:
 def _known_states(batch: Batch) -> Float[Array, "batch token width"] | None:
   """Outputs of the frozen layers of the report encoder, if they are known.
 
-  Those behind the end of a report are meaningless.
+  Rows after the end of a report are meaningless.
   """
   if batch.state_table is None:
     return batch.states

@@ -36,8 +36,8 @@ PyTree = Any
 
 resolve = hf_files.resolve
 
-# Our module, and theirs: three that we keep as one, for attention. {i} counts
-# the blocks.
+# Our module, then theirs: query, key and value are one module of ours. {i} is
+# the number of the block.
 _MODULES = (
   ("word", "embeddings.word_embeddings"),
   ("position", "embeddings.position_embeddings"),
@@ -62,8 +62,8 @@ _LEAVES = {
   "bias": "bias",
 }
 _OLD_LEAVES = {"gamma": "weight", "beta": "bias"}  # of LayerNorm, before 2020
-# Tensors of checkpoints that the encoder has no use for: the pooler, the heads
-# of BERT's pretraining, and a constant that old versions saved.
+# Tensors of checkpoints that the encoder does not use: the pooler, the heads of
+# BERT's pretraining, and a constant that old versions saved.
 _UNUSED = re.compile(r"pooler\..*|cls\..*|embeddings\.position_ids")
 _FLOATS = ("float16", "bfloat16", "float32")
 
@@ -77,7 +77,7 @@ _SIZES = {
   "max_position_embeddings": "num_positions",
 }
 # Fields that change what is computed, and the only value that `ReportEncoder`
-# implements, which is also what the format means by leaving the field out.
+# implements. A missing field means the same value.
 _IMPLEMENTED = {
   "hidden_act": "gelu",
   "position_embedding_type": "absolute",
@@ -104,7 +104,7 @@ class BertConfig:
   epsilon: float = 1e-12  # of LayerNorm
 
   def build(self, compute: layers.Compute | None = None) -> ReportEncoder:
-    """The module of these sizes, computing as `compute` says."""
+    """Makes the module of these sizes; for `compute` see `layers.Compute`."""
     compute = compute or layers.Compute()
     return ReportEncoder(**dataclasses.asdict(self), compute=compute)
 
@@ -117,19 +117,19 @@ def load_config(
   Dropout is not read: `ReportEncoder` has none.
 
   Args:
-    directory: of the checkpoint; see `resolve` for ids of the hub.
-    max_length: tokens of the longest report that shall be read, if known.
+    directory: folder of the checkpoint; see `resolve` for ids of the hub.
+    max_length: most tokens of a report that will be read, if known.
 
   Raises:
-    UserError: no readable `config.json`, an architecture or a variant of BERT
-      that `ReportEncoder` does not implement, or reports longer than the
-      checkpoint has positions.
+    UserError: there is no readable `config.json`, `ReportEncoder` does not
+      implement the architecture or the variant of BERT, or `max_length` exceeds
+      the positions of the checkpoint.
   """
   directory = pathlib.Path(directory)
   fields = hf_files.read_config(directory)
   path = directory / hf_files.CONFIG
   if "model_type" not in fields:
-    raise UserError(f"{path}: no model_type; expected 'bert'")
+    raise UserError(f"{path}: model_type is missing; expected 'bert'")
   for name, value in ({"model_type": "bert"} | _IMPLEMENTED).items():
     if fields.get(name, value) != value:
       raise UserError(
@@ -141,17 +141,19 @@ def load_config(
     sizes["type_vocab_size"] = _size(fields, "type_vocab_size", path)
   epsilon = fields.get("layer_norm_eps", BertConfig.epsilon)
   if not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
-    raise UserError(f"{path}: layer_norm_eps is {epsilon!r}; expected 0..1")
+    raise UserError(
+      f"{path}: layer_norm_eps is {epsilon!r}; expected a number from 0 to 1"
+    )
   config = BertConfig(**sizes, epsilon=epsilon)
   if config.width % config.num_heads:
     raise UserError(
-      f"{path}: hidden_size {config.width} is no multiple of"
-      f" num_attention_heads {config.num_heads}"
+      f"{path}: hidden_size {config.width} is not a multiple of"
+      f" num_attention_heads {config.num_heads}; choose another checkpoint"
     )
   if max_length is not None and max_length > config.num_positions:
     raise UserError(
       f"reports of {max_length} tokens, but {path} has max_position_embeddings"
-      f" {config.num_positions}; choose a max_length up to that"
+      f" {config.num_positions}; set report.max_length to at most that"
     )
   return config
 
@@ -187,15 +189,15 @@ def load_params(
   """Reads the weights.
 
   Args:
-    directory: of the checkpoint.
+    directory: folder of the checkpoint.
     config: from `load_config(directory)`.
 
   Returns:
     Parameters of `config.build()`: nested dict of float32 numpy arrays.
 
   Raises:
-    UserError: no readable weights; or a tensor is missing, left over, given
-      twice, of another shape, not of float type, or not finite.
+    UserError: there are no readable weights; or a tensor is missing, left over,
+      there twice, of another shape, not of float type, or not finite.
   """
   directory = pathlib.Path(directory)
   tensors = _standard_names(hf_files.read_tensors(directory), directory)
@@ -205,12 +207,12 @@ def load_params(
     if name not in tensors:
       raise UserError(
         f"the weights in {directory} have no {name}, which {hf_files.CONFIG}"
-        " calls for"
+        " requires; download the checkpoint again"
       )
   for name in sorted(tensors.keys() - set(wanted)):
     raise UserError(
-      f"the weights in {directory} have {name}, which has no place in the"
-      f" architecture of {hf_files.CONFIG}"
+      f"the weights in {directory} have {name}, which does not belong to the"
+      f" architecture of {hf_files.CONFIG}; choose another checkpoint"
     )
   params = {}
   for path, shape in leaves.items():
@@ -220,7 +222,7 @@ def load_params(
     for name in names:
       x = _as_float32(tensors.pop(name), name, their_shape, directory)
       parts.append(x.T if path.endswith("/kernel") else x)
-    # Attention's three parts lie beside each other before the output axis.
+    # Query, key and value are stacked along an axis before the outputs.
     params[path] = np.concatenate(
       [x.reshape(*x.shape[:-1], 1, -1) for x in parts], axis=-2
     ).reshape(shape)
@@ -235,18 +237,18 @@ def save(
 ) -> None:
   """Writes a checkpoint that `transformers.AutoModel.from_pretrained` reads.
 
-  It has no pooler: ours is trained without, and the imported one would not fit
-  the trained encoder. Hence `AutoModel` reports `pooler.dense` as newly
+  It has no pooler: ours is trained without one, and the imported one would not
+  fit the trained encoder. So `AutoModel` reports `pooler.dense` as newly
   initialised, and its `pooler_output` is noise; with `add_pooling_layer=False`
-  it does neither. `last_hidden_state` is exact.
+  there is no pooler. `last_hidden_state` is exact.
 
-  The directory appears under its name when it is complete.
+  The directory gets its name when it is complete.
 
   Args:
-    directory: to be made, on a local disk.
-    params: of `config.build()`; written as float32.
+    directory: folder to make, on a local disk.
+    params: parameters of `config.build()`; written as float32.
     config: their architecture.
-    tokenizer: that the parameters were trained with.
+    tokenizer: the tokenizer that the parameters were trained with.
 
   Raises:
     UserError: `directory` exists, or the parameters or the tokenizer do not
@@ -267,7 +269,7 @@ def save(
     safetensors.numpy.save_file(
       tensors, part / hf_files.WEIGHTS, metadata={"format": "pt"}
     )
-    # safetensors lets nobody else read it; the other files are as usual.
+    # safetensors lets only the owner read its file; the others are as usual.
     mode = (part / hf_files.CONFIG).stat().st_mode
     (part / hf_files.WEIGHTS).chmod(mode)
 
@@ -287,7 +289,7 @@ def _config_fields(config, tokenizer) -> dict[str, Any]:
 
 
 def _to_tensors(params, config) -> dict[str, np.ndarray]:
-  """Their tensors from our parameters; the inverse of `load_params`."""
+  """Makes their tensors from our parameters; reverses `load_params`."""
   leaves = _leaf_shapes(config)
   arrays = traverse_util.flatten_dict(params, sep="/")
   for path in sorted(leaves | arrays):
@@ -296,7 +298,7 @@ def _to_tensors(params, config) -> dict[str, np.ndarray]:
     if here != there:
       raise UserError(
         f"parameter {path} is {here or 'missing'}, {there or 'unknown'} in"
-        " this architecture; give the configuration it was trained with"
+        " this architecture; give the configuration that it was trained with"
       )
   tensors = {}
   for path, x in arrays.items():
@@ -323,13 +325,16 @@ def _standard_names(tensors, directory) -> dict[str, np.ndarray]:
     if module.endswith("LayerNorm"):
       standard = f"{module}.{_OLD_LEAVES.get(leaf, leaf)}"
     if standard in result:
-      raise UserError(f"the weights in {directory} have {standard} twice")
+      raise UserError(
+        f"the weights in {directory} have {standard} twice; choose another"
+        " checkpoint"
+      )
     result[standard] = x
   return result
 
 
 def _tensor_names(path: str) -> list[str]:
-  """Their names for our parameter: three for attention's input, else one."""
+  """Their names of our parameter: query, key and value, or else one."""
   module, _, leaf = path.rpartition("/")
   block = re.search(r"\d+", module)
   pattern = re.sub(r"\d+", "{i}", module)
@@ -339,9 +344,9 @@ def _tensor_names(path: str) -> list[str]:
 
 
 def _their_shape(path: str, leaves: dict[str, tuple]) -> tuple[int, ...]:
-  """Shape of each of the tensors behind our parameter.
+  """Shape of each of their tensors that make up our parameter.
 
-  A kernel of theirs is (out, in); ours is (in, out) with either axis split into
+  A kernel of theirs is (out, in); ours is (in, out), with one axis split into
   attention heads.
   """
   parts = len(_tensor_names(path))
@@ -358,7 +363,7 @@ def _as_float32(x, name, shape, directory) -> np.ndarray:
   where = f"{name} in {directory}"
   if x.shape != shape:
     raise UserError(
-      f"{where} has shape {x.shape}; {hf_files.CONFIG} calls for {shape}"
+      f"{where} has shape {x.shape}; {hf_files.CONFIG} requires {shape}"
     )
   if x.dtype.name not in _FLOATS:
     raise UserError(

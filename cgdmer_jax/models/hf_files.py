@@ -39,8 +39,8 @@ def resolve(name: str | os.PathLike[str]) -> pathlib.Path:
       a newer one; else the files are downloaded into that cache.
 
   Raises:
-    UserError: no such directory, and the hub does not give one: it cannot be
-      reached (found out within seconds), or has no such repository.
+    UserError: there is no such directory, and the hub cannot be reached (known
+      within seconds) or has no such repository.
   """
   directory = pathlib.Path(name).expanduser()
   if directory.is_dir():
@@ -50,11 +50,11 @@ def resolve(name: str | os.PathLike[str]) -> pathlib.Path:
       f"no directory {name}; give a local directory with {_NEEDED}, or the id"
       " OWNER/NAME of a repository on the Hugging Face hub"
     )
-  return _cached(str(name)) or _download(str(name))
+  return _find_cached(str(name)) or _download(str(name))
 
 
 def read_config(directory: pathlib.Path) -> dict[str, Any]:
-  """What `config.json` says.
+  """Reads `config.json`.
 
   Raises:
     UserError: it is missing, or not a JSON object.
@@ -63,16 +63,16 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
-  """Every array of a checkpoint, by name, in its own dtype.
+  """Reads every array of a checkpoint, by name, in its own dtype.
 
   Args:
-    directory: with `model.safetensors`, or else with parts and
+    directory: folder with `model.safetensors`, or else with parts and
       `model.safetensors.index.json`, or else with `pytorch_model.bin`, which
       needs PyTorch.
 
   Raises:
-    UserError: no weights, damaged ones, parts other than the index lists, or
-      PyTorch is needed and missing.
+    UserError: the weights are missing or damaged, their parts are not those of
+      the index, or PyTorch is needed and missing.
   """
   if (directory / WEIGHTS).is_file():
     return _read_safetensors(directory / WEIGHTS)
@@ -80,7 +80,7 @@ def read_tensors(directory: pathlib.Path) -> dict[str, np.ndarray]:
     return _read_parts(directory)
   if (directory / _PICKLE).is_file():
     return _read_pickle(directory / _PICKLE)
-  raise UserError(f"no weights in {directory}: expected {WEIGHTS}")
+  raise UserError(f"no weights in {directory}; expected {WEIGHTS}")
 
 
 def _read_parts(directory):
@@ -88,16 +88,20 @@ def _read_parts(directory):
   tensors = {}
   for part in sorted(set(files.values())):
     if not (directory / part).is_file():
-      raise UserError(f"{directory / _INDEX} lists {part}, which is missing")
-    found = _read_safetensors(directory / part)
-    listed = {name for name, file in files.items() if file == part}
-    for name in sorted(listed ^ set(found)):
-      there, here = ("has", "not") if name in found else ("lacks", "but")
       raise UserError(
-        f"{directory / part} {there} {name}, {here} listed there in {_INDEX}:"
-        " the files belong to different checkpoints"
+        f"{directory / _INDEX} lists {part}, which is missing; download it"
       )
-    tensors |= found
+    in_part = _read_safetensors(directory / part)
+    listed = {name for name, file in files.items() if file == part}
+    for name in sorted(listed ^ set(in_part)):
+      has, lists = "has", "does not list"
+      if name in listed:
+        has, lists = "lacks", "lists"
+      raise UserError(
+        f"{directory / part} {has} {name}, which {_INDEX} {lists} there; the"
+        " files belong to different checkpoints, download them again"
+      )
+    tensors |= in_part
   return tensors
 
 
@@ -106,11 +110,14 @@ def _parts(directory) -> dict[str, str]:
   path = directory / _INDEX
   files = _read_json(path, "download it again").get("weight_map")
 
-  def is_name(file):  # and no path: the index must not lead elsewhere
+  def is_name(file):  # not a path: the index must not lead to other folders
     return isinstance(file, str) and file == os.path.basename(file)
 
   if not isinstance(files, dict) or not all(map(is_name, files.values())):
-    raise UserError(f"{path}: weight_map is no table of tensors and files")
+    raise UserError(
+      f"{path}: weight_map is not a table of tensors and files; download it"
+      " again"
+    )
   return files
 
 
@@ -158,12 +165,12 @@ def _read_json(path, advice) -> dict[str, Any]:
   except (OSError, ValueError) as e:
     raise UserError(f"cannot read {path} ({one_line(e)}); {advice}") from e
   if not isinstance(value, dict):
-    raise UserError(f"{path} holds no JSON object; {advice}")
+    raise UserError(f"{path} is not a JSON object; {advice}")
   return value
 
 
-def _cached(hub_id: str) -> pathlib.Path | None:
-  """The copy in the hub's local cache, if it is whole."""
+def _find_cached(hub_id: str) -> pathlib.Path | None:
+  """Finds the copy in the hub's local cache, if it is complete."""
   import huggingface_hub
 
   config = huggingface_hub.try_to_load_from_cache(hub_id, CONFIG)
@@ -174,11 +181,13 @@ def _cached(hub_id: str) -> pathlib.Path | None:
   weights = _weights(names)
   if weights == [_INDEX]:
     weights += _parts(directory).values()
-  whole = weights and names.issuperset(weights) and names & set(_TOKENIZER[:2])
-  return directory if whole else None
+  has_weights = weights and names.issuperset(weights)
+  has_tokenizer = names & set(_TOKENIZER[:2])
+  return directory if has_weights and has_tokenizer else None
 
 
 def _download(hub_id: str) -> pathlib.Path:
+  """Downloads a checkpoint into the hub's local cache."""
   import huggingface_hub
 
   def fetch(names, revision=None):
@@ -192,27 +201,28 @@ def _download(hub_id: str) -> pathlib.Path:
     )
 
   try:
-    # This request has a time limit and no retries; a snapshot alone may wait
-    # for ever for a server that does not answer.
+    # This request has a time limit and no retries. Without it a snapshot may
+    # wait forever for a server that does not answer.
     info = huggingface_hub.HfApi().model_info(hub_id, timeout=_PROBE_SECONDS)
     names = {file.rfilename for file in info.siblings}
     weights = _weights(names)
     if CONFIG not in names or not weights:
       raise UserError(
-        f"{hub_id} on the Hugging Face hub has no {CONFIG} or no {WEIGHTS}"
+        f"{hub_id} on the Hugging Face hub has no {CONFIG} or no {WEIGHTS};"
+        " choose another checkpoint"
       )
     directory = fetch({CONFIG, *weights, *_TOKENIZER})
-    if weights == [_INDEX]:  # its parts, of the same revision
+    if weights == [_INDEX]:  # also its parts, of the same revision
       fetch(set(_parts(directory).values()), directory.name)
   except UserError:
     raise
-  # The client also lets errors of its HTTP library through, and that library
-  # differs between versions. All mean the same here: no files.
+  # The client also raises errors of its HTTP library, which differs between
+  # versions. All of them mean that there are no files.
   except Exception as e:
     raise UserError(
-      f"{hub_id} is no local directory, and the Hugging Face hub does not give"
-      f" it ({type(e).__name__}: {one_line(e)}); download it elsewhere"
-      f" and give a local directory with {_NEEDED}"
+      f"{hub_id} is not a local directory, and cannot be downloaded from the"
+      f" Hugging Face hub ({type(e).__name__}: {one_line(e)}); download it on"
+      f" another machine and give a local directory with {_NEEDED}"
     ) from e
   return directory
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
 
-# What the backward pass finds instead of computing it again.
+# What is stored for the backward pass; it computes the rest again.
 _REMAT = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "full": jax.checkpoint_policies.nothing_saveable,
@@ -26,15 +26,16 @@ ATTENTION = ("xla", "cudnn")
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-  """How, not what, transformers compute; `config.compute`.
+  """How transformers compute, not what they compute; `config.compute`.
 
   Attributes:
-    dtype: of activations; parameters, softmax, norms and losses are float32.
+    dtype: type of activations; parameters, softmax, norms and losses are
+      float32.
     attention: "xla", or "cudnn": flash attention of NVIDIA GPUs, in 16 bits.
-    scan: one compiled block for all of a stack, whose parameters lie stacked;
-      compiles in a time that does not grow with the depth.
-    remat: what the backward pass recomputes of a block: "none", "dots" all but
-      products with weights, "full" everything.
+    scan: whether a stack is one compiled block that runs once for each layer;
+      parameters are stacked, and compilation does not take longer with depth.
+    remat: what the backward pass recomputes of a block: "none", "dots" (all but
+      products with weights) or "full" (everything).
   """
 
   dtype: str = "float32"
@@ -43,7 +44,7 @@ class Compute:
   remat: str = "none"
 
   def recomputed(self, block: type[nn.Module]) -> type[nn.Module]:
-    """`block`, as `remat` says."""
+    """Wraps `block` so that the backward pass recomputes what `remat` says."""
     if self.remat == "none":
       return block
     return nn.remat(block, prevent_cse=not self.scan, policy=_REMAT[self.remat])
@@ -114,7 +115,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, valid: Array | None = None) -> Array:
-    """`x` (batch, token, width); see `Attention` for `valid`."""
+    """Maps `x` (batch, token, width); for `valid` see `Attention`."""
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)
     y = nn.LayerNorm(dtype=dtype, name="norm_attention")(x)
@@ -126,14 +127,14 @@ class Block(nn.Module):
 def stack(
   block: type[nn.Module], depth: int, compute: Compute, **sizes
 ) -> Callable[..., Array]:
-  """`depth` blocks one after the other, inside a compact module.
+  """Makes `depth` blocks that run in sequence, inside a compact module.
 
   Args:
-    block: class of the blocks; the first argument is what goes through them,
-      the others are the same for all.
-    depth: how many; parameters are `block_0`, `block_1`, ..., or with
-      `compute.scan` those of all in `layers`, stacked along a first axis.
-    compute: how they compute.
+    block: class of the blocks; the output of one is the first argument of the
+      next, the other arguments are the same for all.
+    depth: number of blocks; parameters are `block_0`, `block_1`, ..., or with
+      `compute.scan` all in `layers`, stacked along a first axis.
+    compute: how the blocks compute.
     **sizes: further fields of `block`.
   """
   block = compute.recomputed(block)
@@ -163,7 +164,7 @@ class Transformer(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, valid: Array | None = None) -> Array:
-    """`x` (batch, token, width); see `Attention` for `valid`."""
+    """Maps `x` (batch, token, width); for `valid` see `Attention`."""
     sizes = {"num_heads": self.num_heads, "mlp_dim": self.mlp_dim}
     x = stack(Block, self.depth, self.compute, **sizes)(x, valid)
     return nn.LayerNorm(dtype=self.compute.dtype, name="norm")(x)
@@ -172,8 +173,8 @@ class Transformer(nn.Module):
 class AxialBlock(nn.Module):
   """Attention along time within a lead, then across leads at one time.
 
-  Costs L*N*(L + N) scores instead of (L*N)^2; two steps connect every patch
-  with every other, and a lead that is hidden whole is restored across leads.
+  Costs L*N*(L + N) scores instead of (L*N)^2. The two steps connect every patch
+  with every other, and a lead that is hidden whole is restored from the others.
   """
 
   num_heads: int
@@ -186,7 +187,7 @@ class AxialBlock(nn.Module):
     x: Float[Array, "batch lead patch width"],
     lead_valid: Bool[Array, "batch lead"],
   ) -> Float[Array, "batch lead patch width"]:
-    """Missing leads are attended to by nobody but themselves."""
+    """Maps all patches; only a missing lead itself attends to its patches."""
     b, l, n, d = x.shape
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)

@@ -27,7 +27,7 @@ class PatchMask:
       with the visible patches first, in ascending order.
     inverse: int32 (B, L*N), the inverse permutation.
     seen: bool (B, V), False where a visible slot holds a patch of a missing
-      lead (too few valid leads to fill the slots): not to be attended to.
+      lead, because too few leads are valid. Nothing attends to such a slot.
     hidden: bool (B, L, N), patches to be reconstructed: not visible, and of a
       valid lead.
     num_visible: V, the number of visible slots.
@@ -50,8 +50,8 @@ def _rank(noise: Array) -> Array:
   return jnp.argsort(jnp.argsort(noise, axis=-1), axis=-1)
 
 
-def _last(exists: Bool[Array, ...]) -> Float[Array, ...]:
-  """Added to noise below 1, ranks what does not exist behind the rest."""
+def _put_last(exists: Bool[Array, ...]) -> Float[Array, ...]:
+  """Added to noise below 1, ranks entries that do not exist last."""
   return jnp.where(exists, 0.0, 2.0)
 
 
@@ -81,7 +81,7 @@ class Grid(NamedTuple):
   missing: Float[Array, "batch lead"]
 
 
-# From two keys and the grid: which patches stay in view, bool (B, L, N), and
+# (lead key, time key, grid) -> which patches stay in view, bool (B, L, N), and
 # how many these are in each record, a static number.
 Kind = Callable[
   [Key[Array, ""], Key[Array, ""], Grid], tuple[Bool[Array, "b l n"], int]
@@ -91,7 +91,7 @@ Kind = Callable[
 def _random(
   lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
 ) -> tuple[Bool[Array, "b l n"], int]:
-  """Patches anywhere, as many as `spatial_temporal` leaves in view."""
+  """Leaves patches anywhere in view, as many as `spatial_temporal`."""
   del lead_key
   count = grid.visible_leads * grid.visible_times
   shape = grid.batch, grid.leads, grid.times
@@ -103,7 +103,7 @@ def _random(
 def _temporal(
   lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
 ) -> tuple[Bool[Array, "b l n"], int]:
-  """The same times in every lead."""
+  """Leaves the same times of every lead in view."""
   del lead_key
   rank = _rank(jax.random.uniform(time_key, (grid.batch, 1, grid.times)))
   shape = grid.batch, grid.leads, grid.times
@@ -114,7 +114,7 @@ def _temporal(
 def _spatial(
   lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
 ) -> tuple[Bool[Array, "b l n"], int]:
-  """Whole leads."""
+  """Leaves whole leads in view."""
   del time_key
   noise = jax.random.uniform(lead_key, (grid.batch, grid.leads))
   visible = _rank(noise + grid.missing) < grid.visible_leads
@@ -126,7 +126,7 @@ def _spatial(
 def _spatial_temporal(
   lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
 ) -> tuple[Bool[Array, "b l n"], int]:
-  """Whole leads, and in each of the others times of its own."""
+  """Hides whole leads, and in each of the others times of its own."""
   visible, _ = _spatial(lead_key, time_key, grid)
   rank = _rank(jax.random.uniform(time_key, visible.shape))
   visible &= rank < grid.visible_times
@@ -156,10 +156,11 @@ def sample_patch_mask(
   same `time_ratio` of the times in every lead; `spatial_temporal` hides
   `lead_ratio` of the leads whole and, independently in each remaining lead,
   `time_ratio` of its patches; `random` hides patches anywhere, as many as
-  `spatial_temporal` does; `none` hides nothing.
+  `spatial_temporal` while the valid leads fill the leads in view, and fewer
+  otherwise; `none` hides nothing.
 
-  Missing leads are never visible and never a target: valid leads are taken
-  first, and a slot that only a missing lead could fill is marked in `seen`.
+  Missing leads are never seen and never a target: valid leads are taken first,
+  and a slot that only a missing lead could fill is marked in `seen`.
 
   Args:
     key: PRNG key.
@@ -186,7 +187,7 @@ def sample_patch_mask(
     num_patches,
     l - num_hidden(l, lead_ratio),
     num_patches - num_hidden(num_patches, time_ratio),
-    _last(lead_valid),
+    _put_last(lead_valid),
   )
   lead_key, time_key = jax.random.split(key)
   visible, num_visible = _KINDS[kind](lead_key, time_key, grid)
@@ -198,13 +199,13 @@ def patch_mask(
   lead_valid: Bool[Array, "batch lead"],
   num_visible: int,
 ) -> PatchMask:
-  """The mask that leaves given patches in view.
+  """Makes the mask that leaves given patches in view.
 
   Args:
-    visible: which patches; those of missing leads are not seen even so.
+    visible: which patches; those of missing leads are not seen even then.
     lead_valid: False where a lead is missing in the record.
-    num_visible: V, slots for them; at least as many as any record has. Slots
-      that a record does not fill are marked in `seen`.
+    num_visible: V, number of slots; at least the visible patches of any record.
+      Slots that a record does not fill are marked in `seen`.
   """
   b, l, n = visible.shape
   valid = jnp.broadcast_to(lead_valid[..., None], visible.shape)
@@ -222,7 +223,7 @@ def patch_mask(
 def full_view(
   lead_valid: Bool[Array, "batch lead"], num_patches: int
 ) -> PatchMask:
-  """The mask that hides nothing: what inference uses."""
+  """Makes the mask that hides nothing, for inference."""
   b, l = lead_valid.shape
   order = jnp.broadcast_to(jnp.arange(l * num_patches), (b, l * num_patches))
   return PatchMask(
@@ -243,7 +244,7 @@ def permute(x: Array, permutation: Array, inverse: Array) -> Array:
 
   Args:
     x: (B, N, D).
-    permutation: int32 (B, N).
+    permutation: int32 (B, N), the old place of each token.
     inverse: int32 (B, N), its inverse.
 
   Returns:
@@ -285,7 +286,7 @@ class TokenMask:
 
 
 def unmasked_tokens(tokens: Int[Array, "batch token"]) -> TokenMask:
-  """Whole reports, with nothing to predict."""
+  """Masks nothing; no token is to be predicted."""
   empty = jnp.zeros((tokens.shape[0], 0), jnp.int32)
   return TokenMask(tokens, tokens, empty, empty, empty.astype(jnp.float32))
 
@@ -298,10 +299,10 @@ def sample_statements(
   length: int,
   pad_id: int,
 ) -> Int[Array, "batch kept"]:
-  """Leaves some statements of each report, in their order.
+  """Keeps some statements of each report, in their order.
 
-  A report lists several findings, a zero-shot prompt names one: a model that
-  has read whole reports only does not tell apart findings that occur together.
+  A report lists several findings, a zero-shot prompt names one. A model that
+  has only read whole reports cannot tell apart findings that occur together.
   With parts of reports, alignment learns each statement by itself.
 
   Args:
@@ -309,10 +310,10 @@ def sample_statements(
     tokens: reports; [CLS] first, [SEP] last, then padding.
     statement: number of the statement that each token belongs to, from 0; -1
       for [CLS], [SEP] and padding.
-    counts: how many statements to leave; each report draws one of these
+    counts: how many statements to keep; each report draws one of these
       numbers, all equally likely. 0 stands for the whole report.
     length: tokens to keep at most; a report that is cut still ends with [SEP].
-    pad_id: of padding.
+    pad_id: id of padding.
 
   Returns:
     The shortened reports, (B, min(length, S)).
@@ -323,13 +324,13 @@ def sample_statements(
   total = jnp.max(statement, axis=1, keepdims=True) + 1
   wanted = jax.random.choice(count_key, jnp.asarray(counts), (b, 1))
   wanted = jnp.where(wanted == 0, total, wanted)
-  exists = jnp.arange(s)[None] < total  # No more statements than tokens.
-  noise = jax.random.uniform(order_key, (b, s)) + _last(exists)
+  exists = jnp.arange(s)[None] < total  # at most one statement a token
+  noise = jax.random.uniform(order_key, (b, s)) + _put_last(exists)
   chosen = (_rank(noise) < wanted) & exists
   kept = jnp.take_along_axis(chosen, jnp.maximum(statement, 0), axis=1)
   kept = jnp.where(statement < 0, tokens != pad_id, kept)
   order = jnp.argsort(~kept, axis=-1, stable=True)
-  last = jnp.sum(kept, axis=1, keepdims=True) - 1  # where [SEP] comes to stand
+  last = jnp.sum(kept, axis=1, keepdims=True) - 1  # new place of [SEP]
   place = jnp.arange(length)[None]
   place = jnp.where(place == length - 1, jnp.maximum(last, place), place)
   short = jnp.take_along_axis(tokens, order, axis=1)
@@ -346,14 +347,15 @@ def sample_token_mask(
   """BERT's masking (Devlin et al. 2019, section 3.1) with a static count.
 
   Of a report's n ordinary tokens round(ratio * n), but at least one, are to be
-  predicted: 80 % of them are replaced by [MASK], 10 % by a random token, 10 %
-  are left. Only these positions go through the vocabulary head.
+  predicted. Each of them becomes [MASK] with a probability of 80 %, a random
+  ordinary token with 10 %, which may be the original one, and stays with 10 %,
+  independently of the others. Only they go through the vocabulary head.
 
   Args:
     key: PRNG key.
     tokens: ids; special ones ([PAD], [CLS], ...) are not masked.
     ratio: share of the ordinary tokens to predict.
-    vocabulary: which ids there are.
+    vocabulary: ids of the tokenizer.
 
   Returns:
     The masked reports of the batch.
@@ -366,13 +368,13 @@ def sample_token_mask(
   count = count.astype(jnp.float32)
   wanted = jnp.clip(jnp.round(ratio * count), jnp.minimum(count, 1.0), slots)
   wanted = wanted.astype(jnp.int32)
-  noise = jax.random.uniform(order_key, tokens.shape) + _last(ordinary)
+  noise = jax.random.uniform(order_key, tokens.shape) + _put_last(ordinary)
   position = jnp.argsort(noise, axis=-1)[:, :slots]
   weight = (jnp.arange(slots)[None] < wanted).astype(jnp.float32)
   target = jnp.take_along_axis(tokens, position, axis=1)
   kind = jax.random.uniform(kind_key, tokens.shape)
-  count = vocabulary.size - len(vocabulary.special_ids)
-  other = jax.random.randint(random_key, tokens.shape, 0, count, tokens.dtype)
+  num_ids = vocabulary.size - len(vocabulary.special_ids)
+  other = jax.random.randint(random_key, tokens.shape, 0, num_ids, tokens.dtype)
   for special_id in vocabulary.special_ids:  # ascending: skips every one
     other += (other >= special_id).astype(other.dtype)
   replaced = jnp.where(

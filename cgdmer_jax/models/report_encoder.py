@@ -24,7 +24,7 @@ class BertBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, valid: Array) -> Array:
-    """`x` (batch, token, width), attending to the valid tokens."""
+    """Maps `x` (batch, token, width); attends to the valid tokens."""
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)
     attention = layers.Attention(self.num_heads, self.compute, name="attention")
@@ -37,7 +37,7 @@ class BertBlock(nn.Module):
 
 
 class Table(nn.Module):
-  """Embeddings by number; `nn.Embed` for tables that are cut over devices."""
+  """Table of embeddings: `nn.Embed` for tables that are cut over devices."""
 
   count: int
   width: int
@@ -49,16 +49,16 @@ class Table(nn.Module):
       "embedding", nn.initializers.normal(0.02), (self.count, self.width)
     )
 
-  def _whole(self) -> Array:
+  def _gathered(self) -> Array:
     return sharding.gather(self.embedding.astype(self.dtype))
 
   def __call__(self, index: Array) -> Array:
     """Rows of the table: (..., width)."""
-    return jnp.take(self._whole(), index, axis=0)
+    return jnp.take(self._gathered(), index, axis=0)
 
   def attend(self, x: Array) -> Array:
     """Products with every row: (..., count)."""
-    return x.astype(self.dtype) @ self._whole().T
+    return x.astype(self.dtype) @ self._gathered().T
 
 
 class ReportEncoder(nn.Module):
@@ -84,7 +84,7 @@ class ReportEncoder(nn.Module):
     self.position = embed(self.num_positions)
     self.token_type = embed(self.type_vocab_size)
     self.norm = nn.LayerNorm(self.epsilon, dtype=self.compute.dtype)
-    # Never scanned: how many of them train is a matter of the configuration.
+    # Never scanned: the configuration says how many of them train.
     block = self.compute.recomputed(BertBlock)
     self.blocks = [
       block(self.num_heads, self.mlp_dim, self.compute, self.epsilon)
@@ -109,11 +109,11 @@ class ReportEncoder(nn.Module):
     valid: Bool[Array, "batch token"],
     count: int,
   ) -> Float[Array, "batch token width"]:
-    """The embedding and the first `count` blocks; see `__call__`."""
+    """Runs the embeddings and the first `count` blocks; see `__call__`."""
     length = tokens.shape[1]
     if length > self.num_positions:
       raise ValueError(
-        f"reports of {length} tokens; this model reads {self.num_positions}"
+        f"reports of {length} tokens; expected at most {self.num_positions}"
       )
     x = self.word(tokens)
     x += self.position(jnp.arange(length))[None]
@@ -129,7 +129,7 @@ class ReportEncoder(nn.Module):
     valid: Bool[Array, "batch token"],
     count: int,
   ) -> Float[Array, "batch token width"]:
-    """The blocks behind the first `count`, on what `lower` gave."""
+    """Runs the blocks after the first `count`, on the output of `lower`."""
     for block in self.blocks[count:]:
       x = block(x, valid)
     return x

@@ -33,18 +33,18 @@ _ITEM = "default"  # the name that Orbax gives to a single item
 class Checkpointer:
   """Checkpoints of one run in `workdir/checkpoints`; a context manager.
 
-  Saving is asynchronous: the arrays are copied at once and may be donated, the
-  files are written behind the next steps. A process killed meanwhile leaves a
-  directory that is not seen as a checkpoint. On several hosts `workdir` must be
-  on storage that they share, and every process makes every call.
+  Saving is asynchronous: the arrays are copied at once, so they may be donated;
+  the files are written while the next steps run. A process that is killed
+  meanwhile leaves a directory that does not count as a checkpoint. With several
+  hosts `workdir` must be on shared storage, and every process makes every call.
   """
 
   def __init__(self, workdir: epath.PathLike, *, keep: int):
-    """Opens the directory, made if missing.
+    """Opens the directory; makes it if it is missing.
 
     Args:
-      workdir: of the run.
-      keep: newest checkpoints to keep, at least 1.
+      workdir: folder of the run; its folder `checkpoints` is used.
+      keep: how many checkpoints to keep, the newest ones; at least 1.
     """
     self._directory = _absolute(workdir) / _SUBDIRECTORY
     self._unchecked = None  # step that was saved, and not looked at since
@@ -60,26 +60,26 @@ class Checkpointer:
 
   @property
   def latest_step(self) -> int | None:
-    """Step of the newest checkpoint, be it still on its way to the disk."""
+    """Step of the newest checkpoint, even if it is still being written."""
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree) -> bool:
-    """Saves, unless that step is saved already.
+    """Saves a state, unless its step is saved already.
 
     Args:
-      step: updates that `state` has seen.
+      step: number of updates that `state` has seen.
       state: arrays in any pytree.
 
     Returns:
-      Whether a checkpoint was begun.
+      Whether a save was started.
 
     Raises:
-      UserError: this one, or the one before, cannot be written.
+      UserError: this checkpoint, or the one before, cannot be written.
     """
     if step == self.latest_step:
       return False
     item = {"state": state, "checksums": _checksums(state)}
-    with self._writing():
+    with self._report_write_errors():
       self._finish()
       begun = self._manager.save(
         step, args=ocp.args.StandardSave(item), force=True
@@ -88,20 +88,21 @@ class Checkpointer:
     return begun
 
   def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree] | None:
-    """Restores the newest checkpoint that is whole, on any mesh.
+    """Restores the newest complete checkpoint, on any mesh.
 
-    Newer ones that are damaged are set aside, beside `checkpoints`.
+    Newer checkpoints that are damaged are moved from `checkpoints` to the
+    workdir.
 
     Args:
       abstract_state: `jax.ShapeDtypeStruct` with `sharding` for each array.
 
     Returns:
-      Its step and the state, whose arrays may be donated; None if there is no
-      checkpoint.
+      The step of the checkpoint and the state, whose arrays may be donated;
+      None if there is no checkpoint.
 
     Raises:
-      UserError: the checkpoint holds other arrays than `abstract_state`, or all
-        of them are damaged.
+      UserError: the checkpoint holds other arrays than `abstract_state`, or
+        every checkpoint is damaged.
     """
     self.wait()
     abstract_state = _with_sharding(abstract_state)
@@ -115,16 +116,16 @@ class Checkpointer:
         reason = str(e)
         continue
       self._set_aside(damaged)
-      return step, _own(state)
+      return step, _copied(state)
     if damaged:
       raise UserError(
-        f"every checkpoint in {self._directory} is damaged ({reason}); put "
-        "back a copy of one, or remove the directory to begin anew"
+        f"every checkpoint in {self._directory} is damaged ({reason}); restore "
+        "one from a backup, or remove the directory to start again"
       )
     return None
 
   def _set_aside(self, steps: list[int]) -> None:
-    """Takes damaged checkpoints out of the way, without losing them."""
+    """Moves damaged checkpoints to the workdir, without deleting them."""
     if not steps:
       return
     if jax.process_index() == 0:
@@ -138,25 +139,25 @@ class Checkpointer:
     self._manager.reload()
 
   def reached_preemption(self, step: int) -> bool:
-    """Whether the cluster takes the machines away: save, wait, leave.
+    """Whether the cluster is about to take the machines away.
 
-    The same answer in every process. Always False unless `jax.distributed` is
-    initialised, as nobody else listens for the signal.
+    Every process gets the same answer. Then save, wait and exit. Without
+    `jax.distributed` nothing listens for the signal and the answer is False.
     """
     return self._manager.reached_preemption(step)
 
   def wait(self) -> None:
-    """Returns when all that was saved is on disk.
+    """Waits until everything that was saved is on disk.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: a checkpoint cannot be written.
     """
-    with self._writing():
+    with self._report_write_errors():
       self._finish()
 
   def close(self) -> None:
     """Waits and closes; see `wait`."""
-    with self._writing():
+    with self._report_write_errors():
       self._finish()
       self._manager.close()
 
@@ -174,17 +175,17 @@ class Checkpointer:
       raise OSError(f"checkpoint {step} lacks {missing} after it was saved")
 
   @contextlib.contextmanager
-  def _writing(self) -> Iterator[None]:
-    """What goes wrong inside is reported as one line."""
+  def _report_write_errors(self) -> Iterator[None]:
+    """Turns errors of writing into a `UserError`."""
     try:
       yield
-    except (OSError, ValueError) as e:  # ValueError: of TensorStore
+    except (OSError, ValueError) as e:  # ValueError comes from TensorStore
       reason = one_line(e, 300)
-      left = max(steps(self._directory.parent), default=None)
-      rest = "there is no other" if left is None else f"the last one is {left}"
+      newest = max(steps(self._directory.parent), default=None)
+      rest = "no other exists" if newest is None else f"the newest is {newest}"
       raise UserError(
         f"a checkpoint cannot be written to {self._directory} ({reason}); "
-        f"{rest}; make room or repair the disk, then give the same command"
+        f"{rest}; make room or fix the disk, then run the same command again"
       ) from e
 
   def __enter__(self) -> Checkpointer:
@@ -195,17 +196,17 @@ class Checkpointer:
 
 
 class _Damaged(Exception):
-  """A checkpoint that cannot be read, or not as it was written."""
+  """A checkpoint cannot be read, or differs from what was written."""
 
 
 def load_params(path: epath.PathLike, abstract_params: PyTree) -> PyTree:
-  """The `params` of a saved state, without the optimizer.
+  """Reads the `params` of a saved state, without the state of the optimizer.
 
   Args:
     path: a workdir, its `checkpoints` directory (both: the newest checkpoint),
       or one checkpoint, `checkpoints/<step>`.
-    abstract_params: `jax.ShapeDtypeStruct` for each parameter, with `sharding`
-      or else placed on one device.
+    abstract_params: `jax.ShapeDtypeStruct` for each parameter; one without
+      `sharding` goes to the first local device.
 
   Raises:
     UserError: no checkpoint there, or one with other parameters.
@@ -225,36 +226,36 @@ def _restore(
 ) -> PyTree:
   """Reads a checkpoint, and compares it with its checksums.
 
-  Every process comes to the same result.
+  Every process returns the same result or raises the same kind of error.
 
   Args:
-    directory: of the checkpoint.
-    abstract: what to read of the state, with shardings.
-    partly: `abstract` is a dict with some of the state's entries.
+    directory: the checkpoint, `checkpoints/<step>`.
+    abstract: shapes, types and shardings of what to read.
+    partly: whether `abstract` is a dict with only some of the state's entries.
 
   Raises:
     UserError: the checkpoint belongs to another architecture.
-    _Damaged: it is not whole.
+    _Damaged: it cannot be read, or its checksums differ.
   """
-  with _whole(directory):
+  with _reading():
     saved = _saved_arrays(directory)
   if "checksums" not in saved:
     raise UserError(
       f"checkpoint {directory} was written by an older version of this program;"
       " use that version"
     )
-  names = sorted(n.removeprefix("state/") for n in saved if n != "checksums")
-  wanted = _named(abstract)
+  names = sorted(x.removeprefix("state/") for x in saved if x != "checksums")
+  wanted = _leaves_by_path(abstract)
   kept = {
     name: saved[f"state/{name}"]
     for name in names
     if not partly or name.partition("/")[0] in abstract
   }
   _check_same(kept, wanted, directory)
-  # `partial_restore` leaves out the rest of the state. It also leaves holes
-  # where the checkpoint lacks something: hence the check above.
+  # `partial_restore` leaves out the rest of the state. It also skips what the
+  # checkpoint lacks, without an error: hence the check above.
   item = {"state": abstract, "checksums": np.zeros(len(names), np.uint32)}
-  with _whole(directory):
+  with _reading():
     restored = ocp.PyTreeCheckpointHandler().restore(
       directory / _ITEM,
       args=ocp.args.PyTreeRestore(
@@ -264,16 +265,16 @@ def _restore(
       ),
     )
   state = restored["state"]
-  found = np.asarray(_checksums(state))
-  at = [names.index(name) for name in sorted(wanted)]
-  wrong = np.flatnonzero(found != restored["checksums"][at])
-  if len(wrong):
-    raise _Damaged(f"the values of {sorted(wanted)[wrong[0]]} have changed")
+  checksums = np.asarray(_checksums(state))
+  positions = [names.index(name) for name in sorted(wanted)]
+  changed = np.flatnonzero(checksums != restored["checksums"][positions])
+  if len(changed):
+    raise _Damaged(f"the values of {sorted(wanted)[changed[0]]} have changed")
   return state
 
 
 @contextlib.contextmanager
-def _whole(directory: epath.Path) -> Iterator[None]:
+def _reading() -> Iterator[None]:
   """Raises _Damaged in all processes if reading fails in any of them."""
   failure = None
   hook = sys.unraisablehook
@@ -281,9 +282,9 @@ def _whole(directory: epath.Path) -> Iterator[None]:
     yield
   except UserError:
     raise
-  except Exception as e:  # Orbax has no common class for what it may find.
+  except Exception as e:  # Orbax raises errors of many kinds.
     failure = e
-    # Its reading tasks that nobody waits for any more would print pages.
+    # Reads that are still pending would print long tracebacks.
     sys.unraisablehook = lambda _: None
     gc.collect()
     sys.unraisablehook = hook
@@ -303,12 +304,12 @@ def _whole(directory: epath.Path) -> Iterator[None]:
 
 @jax.jit
 def _checksums(state: PyTree) -> Array:
-  """Sums of the bits of each array as uint32, in the order of their names.
+  """Checksum of each array, uint32, in the order of their names.
 
-  On any mesh the same. Orbax would restore flipped bits without a word.
+  It does not depend on the mesh. Orbax itself does not notice flipped bits.
   """
-  named = _named(state)
-  return jnp.stack([_sum_of_bits(named[name]) for name in sorted(named)])
+  leaves = _leaves_by_path(state)
+  return jnp.stack([_sum_of_bits(leaves[name]) for name in sorted(leaves)])
 
 
 def _sum_of_bits(x: Array) -> Array:
@@ -320,10 +321,10 @@ def _sum_of_bits(x: Array) -> Array:
 
 
 def find_checkpoint(path: epath.PathLike) -> epath.Path:
-  """Directory of the one checkpoint that `path` means; see `load_params`.
+  """Finds the one checkpoint that `path` means; see `load_params`.
 
   Raises:
-    UserError: there is none.
+    UserError: there is no checkpoint.
   """
   path = _absolute(path)
   if path.name.isdecimal() and (path / _ITEM).is_dir():
@@ -339,7 +340,7 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
 
 
 def written(directory: epath.PathLike) -> str:
-  """Says when a checkpoint was written: another one says something else."""
+  """Returns a text that tells apart two checkpoints of the same path."""
   return (_absolute(directory) / "_CHECKPOINT_METADATA").read_text()
 
 
@@ -364,18 +365,18 @@ def _absolute(path: epath.PathLike) -> epath.Path:
 
 
 def _with_sharding(abstract: PyTree) -> PyTree:
-  """`abstract` with arrays that name no sharding on the first local device."""
-  one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  """Puts arrays without a sharding on the first local device."""
+  default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(
-      x.shape, x.dtype, sharding=getattr(x, "sharding", None) or one
+      x.shape, x.dtype, sharding=getattr(x, "sharding", None) or default
     ),
     abstract,
   )
 
 
-def _own(state: PyTree) -> PyTree:
-  """Copies made by XLA: buffers from elsewhere may not be donatable."""
+def _copied(state: PyTree) -> PyTree:
+  """Copies arrays into buffers of XLA: others may not be donatable."""
   shardings = jax.tree.map(lambda x: x.sharding, state)
   copy = jax.jit(
     lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings
@@ -386,11 +387,11 @@ def _own(state: PyTree) -> PyTree:
 def _saved_arrays(directory: epath.Path) -> dict[str, Any]:
   """Name -> shape and dtype of the arrays in a checkpoint; reads no values."""
   metadata = ocp.PyTreeCheckpointHandler().metadata(directory / _ITEM)
-  return _named(metadata.tree)
+  return _leaves_by_path(metadata.tree)
 
 
-def _named(tree: PyTree) -> dict[str, Any]:
-  """Path such as `params/encoder/kernel` -> leaf."""
+def _leaves_by_path(tree: PyTree) -> dict[str, Any]:
+  """Leaves of a tree by path, such as `params/encoder/kernel`."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
     jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -401,6 +402,7 @@ def _named(tree: PyTree) -> dict[str, Any]:
 def _check_same(
   saved: dict[str, Any], wanted: dict[str, Any], directory: epath.Path
 ) -> None:
+  """Raises UserError unless both have the same arrays."""
   for name in sorted(saved | wanted):
     there, here = (_describe(arrays.get(name)) for arrays in (saved, wanted))
     if there != here:

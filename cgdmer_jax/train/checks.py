@@ -1,4 +1,4 @@
-"""Whether a configuration fits together; asked before anything is made."""
+"""Checks that a configuration fits together, before anything is made."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def check(config: ConfigDict, num_samples: int) -> None:
     num_samples: T, samples a lead.
 
   Raises:
-    UserError: a value that does not exist, or values that do not fit together.
+    UserError: a value is not allowed, or values do not fit together.
   """
   _check_choices(config)
-  _check_schedule(config.train)
+  _check_schedule(config.train, config.optim.warmup_ratio)
   patch_length = config.model.patch_length
   if patch_length < 1 or num_samples % patch_length:
     raise UserError(
@@ -47,7 +47,7 @@ def reads_reports(loss: ConfigDict) -> bool:
 
 
 def _check_choices(config: ConfigDict) -> None:
-  """Raises UserError for a value that is none of the choices."""
+  """Raises UserError for a value that is not one of its choices."""
   for name, choices in {
     "loss.alignment": ("sigmoid", "infonce"),
     "align_view": ("masked", "full"),
@@ -64,16 +64,21 @@ def _check_choices(config: ConfigDict) -> None:
       raise UserError(f"{name}={value!r}; expected one of {', '.join(choices)}")
 
 
-def _check_schedule(train: ConfigDict) -> None:
-  """Raises UserError for a number of steps or records that cannot be."""
+def _check_schedule(train: ConfigDict, warmup_ratio: float) -> None:
+  """Raises UserError for an impossible number of steps or records."""
   for name, value in train.items():
     least = 0 if name == "steps" else 1
     if value < least:
-      raise UserError(f"train.{name}={value}; it must be at least {least}")
+      raise UserError(f"train.{name}={value}; expected at least {least}")
+  if not 0 <= warmup_ratio < 1:
+    raise UserError(
+      f"optim.warmup_ratio={warmup_ratio}; expected a share of the steps, at "
+      "least 0 and below 1"
+    )
 
 
 def _check_loss(loss: ConfigDict, mask: ConfigDict, specific: bool) -> None:
-  """Raises UserError where terms of the loss lack what they need."""
+  """Raises UserError if a term of the loss lacks what it needs."""
   if loss.disentangle and not specific:
     raise UserError(
       f"loss.disentangle={loss.disentangle} needs model.specific=True"
@@ -85,13 +90,11 @@ def _check_loss(loss: ConfigDict, mask: ConfigDict, specific: bool) -> None:
     )
   for name in ("lead_ratio", "time_ratio", "token_ratio"):
     if not 0 <= mask[name] <= 1:
-      raise UserError(
-        f"mask.{name}={mask[name]}; expected a share between 0 and 1"
-      )
+      raise UserError(f"mask.{name}={mask[name]}; expected a share from 0 to 1")
 
 
 def _check_compute(compute: ConfigDict) -> None:
-  """Raises UserError for what these devices cannot do."""
+  """Raises UserError for settings that these devices do not support."""
   if compute.attention == "cudnn" and (
     jax.default_backend() != "gpu" or compute.dtype == "float32"
   ):
@@ -104,7 +107,7 @@ def _check_compute(compute: ConfigDict) -> None:
 def _check_report_tower(
   report: ConfigDict, model: ConfigDict, mlm: float
 ) -> None:
-  """Raises UserError where `config.report` does not fit the rest.
+  """Raises UserError if `config.report` does not fit the rest.
 
   Args:
     report: `config.report`.
@@ -117,10 +120,11 @@ def _check_report_tower(
       f"{model.num_positions}, the positions of the report encoder "
       "(model.report.num_positions)"
     )
-  trained = 0  # blocks
+  num_trained = 0  # blocks
   if match := re.fullmatch(r"last_(\d+)", report.train):
-    trained = int(match[1])
-  if report.train not in ("frozen", "full") and not 0 < trained <= model.depth:
+    num_trained = int(match[1])
+  is_partial = report.train not in ("frozen", "full")
+  if is_partial and not 0 < num_trained <= model.depth:
     raise UserError(
       f"report.train={report.train!r}; expected frozen, full, or last_1 to "
       f"last_{model.depth}, the number of blocks to train"
@@ -134,7 +138,7 @@ def _check_report_tower(
   if report.lr < 0 or not 0 < report.layer_decay <= 1:
     raise UserError(
       f"report.lr={report.lr}, report.layer_decay={report.layer_decay}; "
-      "expected at least 0, and above 0 up to 1"
+      "expected at least 0 for lr, and above 0 up to 1 for layer_decay"
     )
   if report.layer_decay < 1 and not report.lr:
     raise UserError(

@@ -19,7 +19,7 @@ from cgdmer_jax.train import optim, train_step
 from cgdmer_jax.train.objective import Objective
 
 # Dense 16-bit products with float32 sums, per second and JAX device, by what
-# `device_kind` contains; of the makers' data sheets.
+# `device_kind` contains; from the makers' data sheets.
 _PEAK = {
   "TPU v4": 275e12,
   "TPU v5 lite": 197e12,
@@ -35,38 +35,38 @@ def peak(kind: str) -> float | None:
   """Operations per second in bfloat16 of one device; None if unknown.
 
   Args:
-    kind: what JAX calls it (`device_kind`).
+    kind: name of the device in JAX, `device_kind`.
   """
   found = [value for name, value in _PEAK.items() if name in kind]
   return found[0] if found else None
 
 
 def count(function: Callable, *arguments: Any) -> int:
-  """Operations of the matrix products and convolutions of `function`.
+  """Counts the operations in matrix products and convolutions of `function`.
 
-  A multiplication and an addition are two. Everything else, such as norms and
-  softmax, is left out, as is usual for utilisation (Chowdhery et al. 2022,
-  PaLM, appendix B).
+  A multiplication and an addition are two operations. Everything else, such as
+  norms and softmax, is left out, as is usual for utilisation (Chowdhery et al.
+  2022, PaLM, appendix B).
 
   Args:
-    function: to be traced.
+    function: function of `arguments`; it is traced, not run.
     *arguments: arrays, or `jax.ShapeDtypeStruct`.
 
   Raises:
-    NotImplementedError: a product inside a loop whose length is not known.
+    NotImplementedError: there is a product in a loop of unknown length.
   """
   return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def of_step(objective: Objective, params: Any, batch: Batch) -> int:
-  """Operations that one training step needs, forward and backward.
+def count_step(objective: Objective, params: Any, batch: Batch) -> int:
+  """Counts the operations of one training step, forward and backward.
 
-  Those of the model: what a configuration recomputes to save memory is not
-  counted, nor what the optimizer does.
+  Only those of the model count: neither what is recomputed to save memory, nor
+  the optimizer.
 
   Args:
-    objective: of the training.
-    params: shapes are enough.
+    objective: the model and its losses.
+    params: all parameters; shapes are enough.
     batch: the global batch; shapes are enough.
   """
   model = objective.forward.model
@@ -97,7 +97,7 @@ def of_step(objective: Objective, params: Any, batch: Batch) -> int:
 
 
 def _count(jaxpr) -> int:
-  """Operations of a jaxpr, each as often as it runs."""
+  """Counts the operations of a jaxpr, each as often as it runs."""
   total = 0
   for equation in jaxpr.eqns:
     name = equation.primitive.name
@@ -121,7 +121,7 @@ def _count(jaxpr) -> int:
 
 
 def _product(equation) -> int:
-  """2 x batch x rows x columns x contracted."""
+  """Operations of a product: 2 x batch x rows x columns x contracted."""
   (contracted, _), _ = equation.params["dimension_numbers"]
   left = equation.invars[0].aval.shape
   out = equation.outvars[0].aval.shape
@@ -129,7 +129,10 @@ def _product(equation) -> int:
 
 
 def _convolution(equation) -> int:
-  """2 x outputs x window x channels, without the zeros of dilated inputs."""
+  """Operations of a convolution: 2 x outputs x window x channels.
+
+  Products with the zeros of dilated inputs are left out.
+  """
   numbers = equation.params["dimension_numbers"]
   kernel = equation.invars[1].aval.shape
   window = math.prod(kernel[i] for i in numbers.rhs_spec[1:])

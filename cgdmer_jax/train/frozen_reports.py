@@ -1,8 +1,8 @@
-"""The reports of a split, and what frozen layers of their encoder make of them.
+"""The reports of a split, and the outputs of the frozen layers for them.
 
-The outputs of frozen layers never change. They are computed once for each
-distinct report, kept on disk beside the data set, and read from there, or from
-the memory of the devices if they fit.
+The outputs of the frozen layers of the report encoder never change. They are
+computed once for each distinct report and kept on disk beside the data set.
+Batches read them from there, or from the memory of the devices if they fit.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ from cgdmer_jax.train import optim
 from cgdmer_jax.train.setup import Training
 
 _LONGEST = 512  # tokens kept of reports whose statements are drawn
-_BATCH_TOKENS = 8192  # that a device reads at a time to fill the cache
+_BATCH_TOKENS = 8192  # of one device at a time, to fill the cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Reports:
-  """Gives the batches of a split what they need of their reports.
+  """Adds the reports of a split to its batches.
 
   Attributes:
     table: the distinct reports.
-    lengths: what batches may be padded to, ascending.
+    lengths: numbers of tokens that batches may be padded to, ascending.
     states: (T, width), outputs of the frozen layers for all tokens of all
-      reports, one after the other; None if they are on the devices, or unknown.
-    resident: what is on the devices already, to be added to each batch.
+      reports, one report after the other; None if they are on the devices, or
+      computed in every step.
+    resident: fields of `Batch` that are on the devices already; every batch
+      gets them.
   """
 
   table: ReportTable
@@ -62,9 +64,9 @@ class Reports:
     the resident states of each report begin.
 
     Args:
-      rows: the report of each record.
-      every_row: the reports of the whole batch, over all processes, which
-        decide the length; None: the greatest length.
+      rows: int (b,), row of `table` for each record.
+      every_row: the same for the whole batch, over all processes; its longest
+        report decides the length. None: the greatest of `lengths`.
     """
     length = self.lengths[-1]
     if every_row is not None:
@@ -101,35 +103,35 @@ def read(
   Args:
     training: the model, and which statements it reads.
     settings: `config.report`.
-    batch_size: records of a batch, which decide what it is padded to.
-    params: parameters with the frozen layers.
+    batch_size: records of the global batch; decides the padded lengths.
+    params: all parameters of the model.
     source: the split.
-    index: what the split says about its records.
+    index: its reports, and which record has which.
     tokenizer: turns reports into tokens.
   """
   model, statements = training.model, training.objective.statements
-  whole = statements == (0,)
+  reads_whole = statements == (0,)
   table = report_table.load(
     source,
     index,
     tokenizer,
-    max_length=settings.max_length if whole else _LONGEST,
+    max_length=settings.max_length if reads_whole else _LONGEST,
     normalise=settings.normalise,
   )
   lengths = (table.tokens.shape[1],)
-  if whole:
+  if reads_whole:
     lengths = table.static_lengths(batch_size)
   facts = report_table.describe(table, model.vocabulary, settings.max_length)
   logging.info("%s split: %s", source.split, facts)
   padded = [min(n, settings.max_length) for n in lengths]
-  logging.info("batches have room for %s tokens", _listed(padded))
+  logging.info("batches are padded to %s tokens", _listed(padded))
   if model.num_frozen is None or not model.use_report:
     return Reports(table, lengths)
-  if not whole:
+  if not reads_whole:
     logging.info(
-      "the frozen layers of the report encoder run in every step: "
-      "data.statements=%s draws other words each time; (0,) reads whole "
-      "reports, for which they would run once",
+      "the frozen layers of the report encoder run in every step, because "
+      "data.statements=%s draws other statements each time; with (0,) they "
+      "run once for each report",
       statements,
     )
     return Reports(table, lengths)
@@ -147,20 +149,20 @@ def _listed(numbers: Sequence[int]) -> str:
 def frozen_states(
   model: cgdmer.CGDMER, params: Any, table: ReportTable, source: cache.Split
 ) -> np.ndarray:
-  """Outputs of the frozen layers for every token of every distinct report.
+  """Computes the outputs of the frozen layers, or reads them from their cache.
 
   Args:
-    model: with frozen layers.
-    params: of the whole model.
+    model: a model with frozen layers.
+    params: all parameters of `model`, on any mesh.
     table: the reports.
     source: the split, beside which the outputs are kept.
 
   Returns:
-    (T, width), memory-mapped, in the type that the model computes in; the rows
-    of report r begin at `table.row_starts[r]`.
+    (T, width) for every token of every report, memory-mapped, in the type that
+    the model computes in; the rows of report r begin at `table.row_starts[r]`.
 
   Raises:
-    UserError: they cannot be kept.
+    UserError: the outputs cannot be written.
   """
   _, params = optim.split(
     {"report_encoder": params["report_encoder"]}, model.num_frozen
@@ -180,13 +182,14 @@ def frozen_states(
 
 
 def _on_host(params: Any) -> Any:
-  """Whole arrays, though each process may hold parts of them only."""
+  """Copies whole arrays to the host, also if each process has only a part."""
   if jax.process_count() > 1:
     return multihost_utils.process_allgather(params, tiled=True)
   return jax.device_get(params)
 
 
 def _load(source, suffix, dtype) -> np.ndarray | None:
+  """Maps the file of the outputs; None if there is none."""
   for path in cache.paths(source, suffix):
     if path.exists():
       return np.load(path, mmap_mode="r").view(jnp.dtype(dtype))
@@ -201,22 +204,24 @@ def _fill(model, params, table, source, suffix) -> None:
     "running the frozen layers of the report encoder once on %d reports",
     len(table),
   )
-  failed = []
+  failures = []
   for path in cache.paths(source, suffix):
     try:
       with files.replacing(path) as temporary:
         _compute(model, params, table, temporary, shape)
-      logging.info("kept their outputs in %s (%.3g GiB)", path, size)
+      logging.info("wrote their outputs to %s (%.3g GiB)", path, size)
       return
     except OSError as e:
-      failed.append(f"{path.parent} ({e.strerror or e})")
+      failures.append(f"{path.parent} ({e.strerror or e})")
   raise UserError(
-    f"cannot keep the {size:.3g} GiB that the frozen layers give in "
-    f"{' or '.join(failed)}; make room, or point XDG_CACHE_HOME elsewhere"
+    f"cannot write {size:.3g} GiB of outputs of the frozen layers to "
+    f"{' or '.join(failures)}; make room, or set XDG_CACHE_HOME to another "
+    "folder"
   )
 
 
 def _compute(model, params, table, path: epath.Path, shape) -> None:
+  """Runs the frozen layers on all reports; writes the outputs to `path`."""
   dtype = jnp.dtype(model.compute.dtype)
   # NumPy's file format has no bfloat16.
   stored = np.uint16 if dtype == jnp.bfloat16 else dtype
@@ -225,7 +230,7 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
   mesh = jax.make_mesh(
     (len(devices),), ("data",), (AxisType.Auto,), devices=devices
   )
-  rows_of = NamedSharding(mesh, PartitionSpec("data"))
+  by_row = NamedSharding(mesh, PartitionSpec("data"))
   params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
   encoder = hf_bert.BertConfig(**model.report_sizes).build(model.compute)
 
@@ -244,12 +249,12 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
     longest = reports.padded_length(table.length[quarter].max())
     longest = min(longest, table.tokens.shape[1])
     count = max(1, _BATCH_TOKENS // longest) * len(devices)
-    # Shorter than that, but the same on every device.
+    # Not more than there are, but the same number on every device.
     count = min(count, -(-len(quarter) // len(devices)) * len(devices))
     for first in range(0, len(quarter), count):
       rows = quarter[first : first + count]
       full = np.resize(rows, count)  # the last batch repeats its reports
-      tokens = jax.device_put(table.tokens[full, :longest], rows_of)
+      tokens = jax.device_put(table.tokens[full, :longest], by_row)
       states = np.asarray(run(params, tokens)).view(stored)
       for row, state in zip(rows, states, strict=False):
         start, length = table.row_starts[row], table.length[row]
@@ -264,18 +269,28 @@ def _compute(model, params, table, path: epath.Path, shape) -> None:
 def place(
   states: np.ndarray, mesh: jax.sharding.Mesh, limit_mib: int
 ) -> jax.Array | None:
-  """The states cut over all devices by rows; None if they are too large.
+  """Cuts the states over all devices by rows; None if they are too large.
 
   A batch then costs one sum over the devices, of its own states: each device
   contributes those that it has.
+
+  Args:
+    states: (T, width), outputs of the frozen layers.
+    mesh: devices to cut them over.
+    limit_mib: `config.report.device_cache_mib`, most MiB on each device.
   """
-  each = -(-len(states) // mesh.size)
-  size = each * states.shape[1] * states.dtype.itemsize / 2**20
+  num_rows = -(-len(states) // mesh.size)  # of each device
+  size = num_rows * states.shape[1] * states.dtype.itemsize / 2**20
   if size > limit_mib:
-    logging.info("%.0f MiB a device: frozen states stay on disk", size)
+    logging.info(
+      "outputs of the frozen layers stay on disk: %.0f MiB on each device, "
+      "report.device_cache_mib=%d",
+      size,
+      limit_mib,
+    )
     return None
-  logging.info("frozen states on the devices: %.3g MiB each", size)
-  shape = (each * mesh.size, states.shape[1])
+  logging.info("outputs of the frozen layers: %.3g MiB on each device", size)
+  shape = (num_rows * mesh.size, states.shape[1])
 
   def part(index):
     rows = states[index[0]]

@@ -1,8 +1,8 @@
 """The terms of the CG-DMER objective, over the global batch, in float32.
 
-Every function takes global arrays: under `jax.jit` with a batch that is sharded
-over devices the partitioner inserts the collectives, and value and gradient are
-those of one device.
+Every function takes global arrays. If the batch is sharded over devices, the
+partitioner inserts the collectives under `jax.jit`, and value and gradient are
+the same as on one device.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from jaxtyping import Bool, Float, Int, UInt32
 
 from cgdmer_jax.arrays import Array, Leaf
 
-NEVER = 1e9  # a logit of minus this has the probability 0
+NEVER = 1e9  # minus this is a logit of probability 0
 
 
 @flax.struct.dataclass
 class Texts:
-  """What tells which ECG/report pairs are positives, for each record.
+  """Identifies positive pairs of ECGs and reports, from one entry per record.
 
   Records with the same report are positives of each other, and so are records
-  of whose reports the same words are read: about 800,000 MIMIC-IV-ECG records
-  share some 180,000 texts, so that treating them as negatives would push
-  matching pairs apart. Records without text match nobody, not even themselves.
+  whose reports are read with the same words. About 800,000 MIMIC-IV-ECG records
+  share some 180,000 texts: as negatives, matching pairs would be pushed apart.
+  A record without text matches no record, not even itself.
 
   Attributes:
-    report: int32 (B,), number of the report; equal ones are equal reports.
-    words: uint32 (B, 2), `fingerprint` of what is read of it.
+    report: int32 (B,), number of the report; equal for equal reports.
+    words: uint32 (B, 2), `fingerprint` of the tokens that are read.
     has_text: bool (B,), False for reports that say nothing.
   """
 
@@ -41,8 +41,8 @@ def match(a: Texts, b: Texts) -> tuple[Array, Array]:
   """Compares the records of `a` with those of `b`.
 
   Returns:
-    Two bool (A, B): which pairs are positives, and for which pairs that can be
-    said, as both records have a text.
+    Two bool (A, B): which pairs are positives, and for which pairs this is
+    known because both records have a text.
   """
   same = a.report[:, None] == b.report[None, :]
   same |= jnp.all(a.words[:, None] == b.words[None, :], axis=-1)
@@ -51,23 +51,23 @@ def match(a: Texts, b: Texts) -> tuple[Array, Array]:
 
 
 def false_negatives(texts: Texts) -> Int[Array, ""]:
-  """Matching pairs that the diagonal alone would have pushed apart."""
+  """Number of positive pairs off the diagonal."""
   positive, _ = match(texts, texts)
   return jnp.sum(positive) - jnp.sum(texts.has_text)
 
 
 def _num_records(texts: Texts) -> Float[Array, ""]:
-  """Records with a text, but at least one."""
+  """Number of records with a text; 1 if there are none."""
   return jnp.maximum(jnp.sum(texts.has_text, dtype=jnp.float32), 1.0)
 
 
 def fingerprint(
   tokens: Int[Array, "batch token"],
 ) -> UInt32[Array, "batch two"]:
-  """64 bits that are the same for the same tokens in the same places.
+  """Hashes the tokens of each report, with their places, to 64 bits.
 
-  Different tokens have the same ones with a probability of about 2^-64. Tokens
-  themselves would have to be compared for each pair.
+  Different reports have the same hash with a probability of about 2^-64.
+  Without it, all tokens would have to be compared for each pair.
   """
   x = tokens.astype(jnp.uint32)[..., None]
   place = jnp.arange(tokens.shape[1], dtype=jnp.uint32)[None, :, None]
@@ -79,7 +79,7 @@ def fingerprint(
 
 
 def normalise(z: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
-  """L2-normalised rows in float32 (zero rows stay zero, with zero gradient)."""
+  """L2-normalises rows in float32; zero rows stay zero, with zero gradient."""
   z = z.astype(jnp.float32)
   return z * jax.lax.rsqrt(jnp.sum(z * z, axis=-1, keepdims=True) + 1e-12)
 
@@ -152,14 +152,15 @@ def cross_correlation(
 ) -> Float[Array, ""]:
   """Squared Frobenius norm of the cross-correlation matrix, over its width.
 
-  Columns are standardised over the batch. 0 when no feature of `a` is linearly
-  related to one of `b` in the batch; at least 1 when a = b. Independent
-  features give width_b / B on average, which is chance, not dependence.
+  Columns are standardised over the B records that count. The value is 0 if no
+  feature of `a` is linearly related to one of `b` in the batch. For a = b it is
+  at least 1, except that constant columns add nothing. Independent features
+  give width_b / (B - 1) on average: that is chance, not dependence.
 
   Args:
-    a: features.
+    a: features; the sum is divided by their width.
     b: other features of the same records.
-    counts: the records that count; None: all.
+    counts: False for records to leave out; None: all count.
   """
   weight = jnp.ones(a.shape[:1]) if counts is None else counts
   weight = weight.astype(jnp.float32)[:, None]
@@ -180,10 +181,10 @@ def hidden_error(
   target: Float[Array, "batch lead patch sample"],
   hidden: Bool[Array, "batch lead patch"],
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-  """Mean squared errors of the hidden patches of each record.
+  """Sums the mean squared errors of the hidden patches of each record.
 
   Returns:
-    Their sum, and how many patches these are; see `mean`.
+    The sums, and the numbers of hidden patches; see `mean`.
   """
   error = jnp.mean((predicted.astype(jnp.float32) - target) ** 2, axis=-1)
   weight = hidden.astype(jnp.float32)
@@ -195,10 +196,10 @@ def word_error(
   target: Int[Array, "batch slot"],
   weight: Float[Array, "batch slot"],
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-  """Cross-entropy (nats) of the masked words of each report.
+  """Sums the cross-entropies (nats) of the masked words of each report.
 
   Returns:
-    Their sum, and how many words these are; see `mean`.
+    The sums, and the numbers of masked words; see `mean`.
   """
   log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
   nll = -jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
@@ -208,5 +209,5 @@ def word_error(
 def mean(
   total: Float[Array, " batch"], count: Float[Array, " batch"]
 ) -> Float[Array, ""]:
-  """Mean over all that is counted in the global batch; 0 without any."""
+  """Mean over everything that is counted in the global batch, or 0."""
   return jnp.sum(total) / jnp.maximum(jnp.sum(count), 1.0)

@@ -29,7 +29,7 @@ class MetricWriter:
 
     Args:
       workdir: local or mounted directory; made if missing.
-      start_step: step to resume from; 0 starts anew.
+      start_step: step to resume from; 0 for a new run.
     """
     import tensorboardX
 
@@ -38,7 +38,7 @@ class MetricWriter:
     path = workdir / FILE_NAME
     _keep_until(path, start_step)
     self._file = path.open("a", encoding="utf-8")
-    # TensorBoard hides what older event files say about steps from here on.
+    # TensorBoard hides later steps of older event files.
     self._events = tensorboardX.SummaryWriter(
       os.fspath(workdir / "tensorboard"), purge_step=start_step + 1
     )
@@ -47,7 +47,7 @@ class MetricWriter:
     """Writes one line; it is in the file when this returns.
 
     Args:
-      step: updates made.
+      step: number of updates made.
       scalars: name -> value. JSON has no NaN or infinity: those become null.
     """
     values = {k: float(v) for k, v in scalars.items()}
@@ -71,25 +71,25 @@ class MetricWriter:
 
 
 def read_metrics(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
-  """The lines of a run in the order written, null as NaN.
+  """Reads the metrics of a run in the order written; null becomes NaN.
 
   Args:
-    workdir: of the run. A run without metrics has an empty list.
+    workdir: folder of the run.
 
   Returns:
-    One dict a line: `step` (int) and the scalars.
+    One dict for each line: `step` (int) and the scalars. Empty without metrics.
   """
   path = pathlib.Path(workdir) / FILE_NAME
   if not path.exists():
     return []
-  rows = [json.loads(line) for line in _whole_lines(path)]
+  rows = [json.loads(line) for line in _complete_lines(path)]
   return [
     {k: math.nan if v is None else v for k, v in row.items()} for row in rows
   ]
 
 
-def _whole_lines(path: pathlib.Path) -> list[str]:
-  """Lines that end with a newline; a torn last one is left out."""
+def _complete_lines(path: pathlib.Path) -> list[str]:
+  """Lines that end with a newline; an incomplete last one is left out."""
   *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
   return lines
 
@@ -98,5 +98,6 @@ def _keep_until(path: pathlib.Path, last_step: int) -> None:
   """Drops the lines of steps after `last_step`, all or nothing."""
   if not path.exists():
     return
-  kept = [x for x in _whole_lines(path) if json.loads(x)["step"] <= last_step]
-  files.write(path, "".join(x + "\n" for x in kept))
+  lines = _complete_lines(path)
+  kept = [line for line in lines if json.loads(line)["step"] <= last_step]
+  files.write(path, "".join(line + "\n" for line in kept))

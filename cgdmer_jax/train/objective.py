@@ -1,7 +1,7 @@
 """The training objective: from a batch of records to the terms of the loss.
 
-Encoding goes record by record, so that a batch which does not fit into memory
-can be encoded in parts; the losses compare all records of the global batch.
+Each record is encoded by itself, so a batch that does not fit into memory can
+be encoded in parts; the losses compare all records of the global batch.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ class Encoded:
   """What the losses need of each record; None for what a recipe lacks.
 
   Attributes:
-    ecg: embedding of the masked ECG.
-    report: embedding of the masked report.
+    ecg: embedding of the masked ECG; with `align_view` "full", of the whole
+      one.
+    report: embedding of the masked report; with `align_view` "full", of the
+      unmasked one.
     hidden_error: two (B,), squared error of hidden patches and their number.
     word_error: two (B,), cross-entropy of masked words and their number.
   """
@@ -47,15 +49,16 @@ class Objective:
   """The objective of a recipe.
 
   Attributes:
-    forward: the model with its preprocessing and mesh. Without a mesh,
-      activations lie as the compiler likes, and there is no `loss.ring`.
+    forward: the model with its preprocessing and mesh. Without a mesh, the
+      compiler places activations, and `loss.ring` is not possible.
     loss: `config.loss`, weights of the terms and form of the alignment.
     mask: `config.mask`, what is hidden.
-    align_view: "masked" or "full", see `Forward.train`.
+    align_view: "masked" or "full", see `Forward.train`; decides what alignment
+      and disentanglement see.
     statements: how many statements of a report are read, see
       `masking.sample_statements`; (0,) for whole reports.
-    max_length: tokens that are read of a report.
-    microbatches: parts that a batch is encoded in.
+    max_length: most tokens that are read of a report.
+    microbatches: number of parts in which a batch is encoded.
   """
 
   forward: Forward
@@ -69,7 +72,7 @@ class Objective:
   def draw(
     self, batch: Batch, key: Key[Array, ""]
   ) -> tuple[masking.PatchMask, masking.TokenMask]:
-    """Everything random of a step: which patches and words are hidden."""
+    """Draws what is random in a step: hidden patches, statements and words."""
     patch_key, statement_key, token_key = jax.random.split(key, 3)
     model = self.forward.model
     mask = masking.sample_patch_mask(
@@ -99,11 +102,11 @@ class Objective:
   def terms(
     self, params: Any, batch: Batch, key: Key[Array, ""]
   ) -> dict[str, Array]:
-    """The terms, unweighted, and "loss", their weighted sum.
+    """Computes the unweighted terms, and "loss", their weighted sum.
 
-    With a report tower also "padding", the share of padding in what it reads;
-    with alignment "false_negatives_avoided", the matching pairs of the batch
-    besides those of a record with itself.
+    With a report tower there is also "padding", the share of padding in what it
+    reads; with alignment "false_negatives_avoided", the number of positive
+    pairs that are not a record with itself.
     """
     with sharding.use(self.forward.mesh):
       return self._terms(params, batch, key)
@@ -135,7 +138,7 @@ class Objective:
     return terms | facts
 
   def _encode(self, params, batch, mask, words) -> Encoded:
-    """Runs the model, in microbatches."""
+    """Runs the model in microbatches."""
     table = batch.state_table  # the one array without an axis of records
     model = self.forward.model
 
@@ -162,7 +165,7 @@ class Objective:
     return in_microbatches(encode, self.microbatches, inputs)
 
   def _alignment(self, params, out, texts) -> tuple[Array, Array]:
-    """The loss, and the matching pairs besides the records themselves."""
+    """The alignment loss, and the number of positive pairs off the diagonal."""
     z = out.ecg.shared, out.report.shared, texts
     scale, bias = params["log_scale"], params["bias"]
     if self.loss.ring:
@@ -176,35 +179,35 @@ class Objective:
 
 
 def _disentanglement(out: Encoded, has_text: Array) -> Array:
-  """What shared and specific parts, and specific parts, have in common."""
-  between = losses.cross_correlation
-  total = between(out.ecg.shared, out.ecg.specific)
+  """Sums the correlations of shared with specific, and of specific parts."""
+  correlation = losses.cross_correlation
+  total = correlation(out.ecg.shared, out.ecg.specific)
   if out.report is not None:
-    total += between(out.report.shared, out.report.specific, has_text)
-    total += between(out.ecg.specific, out.report.specific, has_text)
+    total += correlation(out.report.shared, out.report.specific, has_text)
+    total += correlation(out.ecg.specific, out.report.specific, has_text)
   return total
 
 
 def in_microbatches(
   encode: Callable[[Any], Any], count: int, inputs: Any
 ) -> Any:
-  """`encode(inputs)`, in `count` parts one after the other.
+  """Computes `encode(inputs)` in `count` parts, one after the other.
 
-  The backward pass encodes each part again, so that the activations of one are
-  all that is ever in memory, and the gradient is that of the whole batch, also
-  of losses that compare its records (Gao et al. 2021, arXiv 2101.06983).
+  The backward pass encodes each part again, so only the activations of one part
+  are in memory. The gradient is that of the whole batch, also for losses that
+  compare its records (Gao et al. 2021, arXiv 2101.06983).
 
   Args:
-    encode: of a pytree of arrays, and to one, whose first axis are records;
-      those do not depend on each other.
-    count: divides the number of records; 1: all at once.
-    inputs: of all records.
+    encode: maps a pytree of arrays to another; the first axis of each array is
+      that of the records, which do not depend on each other.
+    count: number of parts; divides the number of records.
+    inputs: pytree with all records.
   """
   if count == 1:
     return encode(inputs)
 
   def split(x):
-    # Every count-th record, so that each part lies on all devices already.
+    # Every count-th record: each device already has some of each part.
     x = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
     return sharding.constrain_batch(x, axis=1)
 

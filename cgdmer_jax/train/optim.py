@@ -14,8 +14,8 @@ from optax.contrib import MuonDimensionNumbers
 
 from cgdmer_jax.sharding import STACKED, path_name
 
-# Weight decay shrinks matrices that multiply activations; embeddings, biases,
-# norms, mask tokens and the similarity's scale and bias are left alone.
+# Weight decay applies to matrices that multiply activations, not to embeddings,
+# biases, norms, mask tokens and the scale and bias of the similarity.
 _DECAYED = re.compile(r"/kernel$")
 _EMBEDDING = re.compile(r"lead_embedding")
 
@@ -25,7 +25,7 @@ def _is_matrix(name: str) -> bool:
 
 
 def decay_mask(params: Any) -> Any:
-  """True for every parameter that weight decay applies to."""
+  """Marks with True every parameter that weight decay applies to."""
 
   def decayed(path, _):
     return _is_matrix("/" + path_name(path))
@@ -34,10 +34,10 @@ def decay_mask(params: Any) -> Any:
 
 
 def matrices(params: Any) -> Any:
-  """Which axes of a parameter make the matrix that Muon orthogonalises.
+  """Axes of each parameter that form the matrix that Muon orthogonalises.
 
   Query, key and value are three matrices; a convolution is the matrix that
-  multiplies its unfolded input; None for what is no matrix (AdamW's).
+  multiplies its unfolded input. None for other parameters: AdamW trains them.
   """
 
   def axes(path, x):
@@ -56,7 +56,15 @@ def matrices(params: Any) -> Any:
 def warmup_cosine(
   peak: float, config: ConfigDict, total_steps: int
 ) -> optax.Schedule:
-  """Linear warm-up from 0, then cosine decay to `peak * final_ratio`."""
+  """Linear warm-up from 0, then cosine decay to `peak * final_ratio`.
+
+  With a warm-up, the first update has the learning rate 0 and changes nothing.
+
+  Args:
+    peak: learning rate at the end of the warm-up.
+    config: `config.optim`.
+    total_steps: updates of the training; the decay ends there.
+  """
   warmup = min(round(config.warmup_ratio * total_steps), total_steps)
   return optax.warmup_cosine_decay_schedule(
     init_value=0.0,
@@ -68,7 +76,7 @@ def warmup_cosine(
 
 
 def report_depth(name: str) -> float:
-  """Where a parameter of the model stands in the report encoder.
+  """Depth of a parameter of the model in the report encoder.
 
   Returns:
     0 for the embeddings, 1 for the lowest block, and so on; infinity for
@@ -85,8 +93,8 @@ def split(params: dict, num_frozen: int | None) -> tuple[dict, dict]:
 
   Args:
     params: nested dicts.
-    num_frozen: blocks of the report encoder that do not train, from below, and
-      neither do its embeddings; None: everything trains.
+    num_frozen: how many of the lowest blocks of the report encoder do not
+      train; its embeddings do not either. None: everything trains.
 
   Returns:
     Both parts, nested dicts without empty ones; `merge` joins them.
@@ -99,16 +107,21 @@ def split(params: dict, num_frozen: int | None) -> tuple[dict, dict]:
 
 
 def merge(trained: dict, frozen: dict) -> dict:
-  """The parameters that `split` divided."""
+  """Joins the parameters that `split` divided."""
   return traverse_util.unflatten_dict(
     traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
   )
 
 
 def _scale_by_layer(decay: float, depth: int) -> optax.GradientTransformation:
-  """Multiplies updates by `decay` for each block of the report encoder above.
+  """Multiplies updates by `decay` once for each block that lies above.
 
-  Its last block keeps them (Clark et al. 2020, ELECTRA, section 3.1).
+  The last block of the report encoder keeps its updates (Clark et al. 2020,
+  ELECTRA, section 3.1).
+
+  Args:
+    decay: `config.report.layer_decay`.
+    depth: blocks of the report encoder.
   """
 
   def scale(path, x):
@@ -123,7 +136,7 @@ def _scale_by_layer(decay: float, depth: int) -> optax.GradientTransformation:
 def make_optimizer(
   config: ConfigDict, report: ConfigDict, report_blocks: int, total_steps: int
 ) -> optax.GradientTransformation:
-  """The optimizer of a configuration.
+  """Makes the optimizer of a configuration.
 
   With `report.lr` above 0 the report encoder is trained by AdamW at that
   learning rate, multiplied by `report.layer_decay` for each block that lies
@@ -133,7 +146,7 @@ def make_optimizer(
     config: `config.optim`.
     report: `config.report`.
     report_blocks: depth of the report encoder.
-    total_steps: of the training; schedules end there.
+    total_steps: updates of the training; schedules end there.
   """
   rest = _optimizer(config, total_steps)
   if report.lr:
@@ -169,13 +182,13 @@ def _adamw(
 def _optimizer(
   config: ConfigDict, total_steps: int
 ) -> optax.GradientTransformation:
-  """Muon and AdamW, or AdamW alone.
+  """Makes Muon with AdamW, or AdamW alone.
 
   With `muon_lr` above 0 the matrices are trained by Muon at that learning rate:
-  their momentum is replaced by the nearest orthogonal matrix (Jordan et al.
-  2024), scaled to the size of an AdamW update (Liu et al. 2025, arXiv
-  2502.16982), and AdamW with Nesterov momentum at `lr` trains the rest. With
-  `muon_lr` 0 AdamW at `lr` trains everything.
+  five Newton-Schulz iterations bring their momentum near the closest orthogonal
+  matrix (Jordan et al. 2024), which is scaled to the size of an AdamW update
+  (Liu et al. 2025, arXiv 2502.16982). AdamW with Nesterov momentum at `lr`
+  trains the rest. With `muon_lr` 0 AdamW at `lr` trains everything.
   """
   if not config.muon_lr:
     return _adamw(config, config.lr, total_steps)

@@ -17,18 +17,21 @@ from cgdmer_jax.train.train_step import TrainState
 
 
 def resolve(config: ConfigDict, saved: ConfigDict | None) -> ConfigDict:
-  """The configuration with the architecture of `report.checkpoint`.
+  """Fills in the architecture of `report.checkpoint`.
 
-  A run that is resumed has it in its own `config.json`, and needs the
-  checkpoint no more.
+  A run that is resumed has it in its own `config.json`, and no longer needs the
+  checkpoint.
 
   Args:
     config: the whole configuration.
-    saved: that of the run that is resumed; None for a new one.
+    saved: configuration of the run that is resumed; None for a new run.
+
+  Returns:
+    `config`, or a copy with other sizes in `model.report`.
 
   Raises:
-    UserError: see `hf_bert.resolve` and `hf_bert.load_config`; or layers are
-      to be frozen that nobody has trained.
+    UserError: see `hf_bert.resolve` and `hf_bert.load_config`; or random
+      weights would be frozen.
   """
   if not checks.reads_reports(config.loss):
     return config
@@ -54,14 +57,14 @@ def resolve(config: ConfigDict, saved: ConfigDict | None) -> ConfigDict:
 
 
 def load_tokenizer(name: str, sizes: ConfigDict) -> Any:
-  """The tokenizer of a checkpoint.
+  """Loads the tokenizer of a checkpoint.
 
   Args:
     name: `config.report.checkpoint`.
     sizes: `config.model.report` of the resolved configuration.
 
   Raises:
-    UserError: there is none, or it does not belong to the weights.
+    UserError: there is no tokenizer, or it does not belong to the weights.
   """
   tokenizer = reports.load_tokenizer(hf_bert.resolve(name))
   hf_bert.check_tokenizer(tokenizer, hf_bert.BertConfig(**sizes))
@@ -71,10 +74,10 @@ def load_tokenizer(name: str, sizes: ConfigDict) -> Any:
 def import_weights(
   state: TrainState, name: str, sizes: ConfigDict
 ) -> TrainState:
-  """`state` with the report encoder of a checkpoint.
+  """Replaces the report encoder of `state` by that of a checkpoint.
 
   Args:
-    state: fresh.
+    state: a fresh state.
     name: `config.report.checkpoint`.
     sizes: `config.model.report` of the resolved configuration.
 
@@ -85,5 +88,5 @@ def import_weights(
   weights = hf_bert.load_params(directory, hf_bert.BertConfig(**sizes))
   old = state.params["report_encoder"]
   new = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), weights, old)
-  logging.info("report encoder: %s", directory)
+  logging.info("the report encoder starts from %s", directory)
   return state.replace(params={**state.params, "report_encoder": new})

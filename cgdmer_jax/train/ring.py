@@ -1,10 +1,10 @@
 """Alignment losses for large global batches: no device holds a B x B matrix.
 
-The batch lies in blocks on the devices. Each keeps the ECGs of its block while
-the blocks of reports go around in a ring, so that every ECG meets every report
-once (Zhai et al. 2023, SigLIP, section 3.3). Sums and running log-sum-exps are
-all that is kept of a meeting; what else its gradient needs is computed again.
-Value and gradient are those of `losses`.
+Each device has one block of the batch. It keeps the ECGs of its block while the
+blocks of reports are passed around a ring, so that every ECG is compared with
+every report once (Zhai et al. 2023, SigLIP, section 3.3). Only sums and running
+log-sum-exps are kept; the backward pass computes the rest again. Value and
+gradient are those of `losses`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.train import losses
 from cgdmer_jax.train.losses import Texts
 
-_AXES = ("data", "fsdp")  # those that the batch is cut over
-_CHUNK = 512  # ECGs that meet a block of reports at a time, at most
+_AXES = ("data", "fsdp")  # mesh axes that the batch is cut over
+_CHUNK = 512  # most ECGs that are compared with a block at a time
 
 
 @flax.struct.dataclass
@@ -32,29 +32,29 @@ class _Records:
   """Embeddings of one modality.
 
   Attributes:
-    z: float32 (B, width), of length 1.
-    texts: of the records.
-    seen: what is kept of the meetings so far, a row for each record.
+    z: float32 (B, width), L2-normalised.
+    texts: which records are positives of each other.
+    running: what is kept of the comparisons so far, a row for each record.
   """
 
   z: Leaf
   texts: Texts
-  seen: Any
+  running: Any
 
 
-# Of an ECG block and a report block, makes the next `seen` of both.
-_Meet = Callable[[_Records, _Records], tuple[Any, Any]]
+# (block of ECGs, block of reports) -> the next `running` of both.
+_Compare = Callable[[_Records, _Records], tuple[Any, Any]]
 
 
 @flax.struct.dataclass
 class _Softmax:
-  """What is known of B softmaxes while their logits come in.
+  """State of B softmaxes whose logits arrive in parts.
 
   Attributes:
-    top: the greatest logit so far.
-    total: sum of exp(logit - top).
-    matching: sum of the logits of positives.
-    count: number of positives.
+    top: float32 (B,), the greatest logit so far.
+    total: float32 (B,), sum of exp(logit - top).
+    matching: float32 (B,), sum of the logits of positives.
+    count: float32 (B,), number of positives.
   """
 
   top: Leaf
@@ -63,7 +63,7 @@ class _Softmax:
   count: Leaf
 
   def add(self, logits: Array, positive: Array) -> _Softmax:
-    """With more logits, (B, more)."""
+    """Adds more logits, (B, more), and which of them are positives."""
     top = jnp.maximum(self.top, jnp.max(logits, axis=1))
     top = jax.lax.stop_gradient(top)  # it cancels out
     more = jnp.sum(jnp.exp(logits - top[:, None]), axis=1)
@@ -75,7 +75,7 @@ class _Softmax:
     )
 
   def cross_entropy(self) -> Array:
-    """Of each softmax and a mass shared among its positives, if it has any."""
+    """Cross-entropy with a target shared among the positives; 0 without."""
     matching = self.matching / jnp.maximum(self.count, 1.0)
     entropy = self.top + jnp.log(self.total) - matching
     return jnp.where(self.count > 0, entropy, 0.0)
@@ -90,7 +90,7 @@ def alignment(
   bias: Float[Array, ""],
   mesh: jax.sharding.Mesh,
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
-  """The alignment loss, and how many false negatives it avoids.
+  """Computes the alignment loss, and how many false negatives it avoids.
 
   Args:
     kind: "sigmoid" or "infonce"; see `losses`.
@@ -98,8 +98,8 @@ def alignment(
     z_report: likewise.
     texts: likewise.
     log_scale: see `losses`.
-    bias: of "sigmoid".
-    mesh: of the training.
+    bias: see `losses.sigmoid_alignment`; "infonce" does not use it.
+    mesh: devices; has the axes data and fsdp.
   """
   on_device = _sigmoid if kind == "sigmoid" else _infonce
   size = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -118,18 +118,18 @@ def alignment(
 def _sigmoid(size, z_ecg, z_report, texts, log_scale, bias):
   """Loss and number of positives, summed over the ECGs of this device."""
 
-  def meet(ecgs, reports):
+  def compare(ecgs, reports):
     positive, known = losses.match(ecgs.texts, reports.texts)
     logits = jnp.exp(log_scale) * (ecgs.z @ reports.z.T) + bias
     log_p = jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))
     log_p = jnp.sum(jnp.where(known, log_p, 0.0), axis=1)
-    loss, count = ecgs.seen
-    seen = loss - log_p, count + jnp.sum(positive, axis=1, dtype=jnp.float32)
-    return seen, reports.seen
+    loss, count = ecgs.running
+    count += jnp.sum(positive, axis=1, dtype=jnp.float32)
+    return (loss - log_p, count), reports.running
 
   zero = z_ecg[:, 0] * 0.0
-  (loss, count), _ = _everybody_meets(
-    meet,
+  (loss, count), _ = _pass_around_ring(
+    compare,
     _Records(z_ecg, texts, (zero, zero)),
     _Records(z_report, texts, ()),
     size,
@@ -141,19 +141,19 @@ def _infonce(size, z_ecg, z_report, texts, log_scale, bias):
   """Loss and number of positives, summed over the ECGs of this device."""
   del bias
 
-  def meet(ecgs, reports):
+  def compare(ecgs, reports):
     positive, known = losses.match(ecgs.texts, reports.texts)
     logits = losses.inverse_temperature(log_scale) * (ecgs.z @ reports.z.T)
     logits = jnp.where(known, logits, -losses.NEVER)
     return (
-      ecgs.seen.add(logits, positive),
-      reports.seen.add(logits.T, positive.T),
+      ecgs.running.add(logits, positive),
+      reports.running.add(logits.T, positive.T),
     )
 
   zero = z_ecg[:, 0] * 0.0
   none = _Softmax(zero - losses.NEVER, zero, zero, zero)
-  ecgs, reports = _everybody_meets(
-    meet,
+  ecgs, reports = _pass_around_ring(
+    compare,
     _Records(z_ecg, texts, none),
     _Records(z_report, texts, none),
     size,
@@ -162,35 +162,39 @@ def _infonce(size, z_ecg, z_report, texts, log_scale, bias):
   return loss / 2, jnp.sum(ecgs.count)
 
 
-def _everybody_meets(
-  meet: _Meet, ecgs: _Records, reports: _Records, size: int
+def _pass_around_ring(
+  compare: _Compare, ecgs: _Records, reports: _Records, size: int
 ) -> tuple[Any, Any]:
-  """Lets the reports of all devices go around; returns both `seen`."""
+  """Passes the reports of all devices around; returns both `running`."""
   ring = [(i, (i + 1) % size) for i in range(size)]
   chunks = _divide(ecgs)
 
-  def stop(carry, _):
-    ecgs_seen, reports = carry
+  def pass_on(carry, _):
+    ecgs_running, reports = carry
 
     @jax.checkpoint
-    def meet_chunk(reports_seen, chunk):
-      ecgs_seen, reports_seen = meet(chunk, reports.replace(seen=reports_seen))
-      return reports_seen, ecgs_seen
+    def compare_chunk(reports_running, chunk):
+      ecgs_running, reports_running = compare(
+        chunk, reports.replace(running=reports_running)
+      )
+      return reports_running, ecgs_running
 
-    seen, ecgs_seen = jax.lax.scan(
-      meet_chunk, reports.seen, chunks.replace(seen=ecgs_seen)
+    running, ecgs_running = jax.lax.scan(
+      compare_chunk, reports.running, chunks.replace(running=ecgs_running)
     )
-    reports = reports.replace(seen=seen)
+    reports = reports.replace(running=running)
     reports = jax.tree.map(lambda x: jax.lax.ppermute(x, _AXES, ring), reports)
-    return (ecgs_seen, reports), None
+    return (ecgs_running, reports), None
 
-  # After as many stops as there are devices the reports are home again.
-  (seen, reports), _ = jax.lax.scan(stop, (chunks.seen, reports), length=size)
-  return jax.tree.map(lambda x: x.reshape(-1), seen), reports.seen
+  # After `size` passes the reports are back on their own device.
+  (running, reports), _ = jax.lax.scan(
+    pass_on, (chunks.running, reports), length=size
+  )
+  return jax.tree.map(lambda x: x.reshape(-1), running), reports.running
 
 
 def _divide(records: _Records) -> _Records:
-  """Chunks of equal size along a new first axis."""
+  """Divides records into chunks of equal size, along a new first axis."""
   count = len(records.z)
   size = max(n for n in range(1, _CHUNK + 1) if count % n == 0)
   return jax.tree.map(

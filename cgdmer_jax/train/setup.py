@@ -25,16 +25,16 @@ from cgdmer_jax.train.objective import Objective
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-  """All that training needs, but data.
+  """Everything that training needs except data.
 
   Attributes:
     objective: what is minimised, with the model and the mesh.
-    optimizer: makes updates of the parameters that train.
-    seed: where every random key comes from.
+    optimizer: updates the parameters that train.
+    seed: every random key is derived from it.
     abstract: shapes and shardings of the state.
     step: the step, compiled once for each shape of a batch.
-    report_checkpoint: BERT whose weights the report encoder begins with; empty
-      for random ones.
+    report_checkpoint: BERT that the report encoder starts from; empty for
+      random weights.
   """
 
   objective: Objective
@@ -46,12 +46,12 @@ class Training:
 
   @property
   def model(self) -> cgdmer.CGDMER:
-    """The modules."""
+    """The model that is trained."""
     return self.objective.forward.model
 
   @property
   def mesh(self) -> jax.sharding.Mesh:
-    """The devices."""
+    """The mesh of the devices."""
     return self.objective.forward.mesh
 
   def fresh_state(self) -> train_step.TrainState:
@@ -69,11 +69,11 @@ class Training:
 def assemble(config: ConfigDict, vocabulary: Vocabulary) -> Training:
   """Makes the training of a configuration that `checks.check` has passed.
 
-  Logs what trains, and which device holds what of it.
+  Logs how many parameters train, and how they are cut over devices.
 
   Args:
     config: the whole configuration.
-    vocabulary: of the report tokenizer.
+    vocabulary: ids of the report tokenizer.
 
   Raises:
     UserError: the mesh does not fit the devices, the batch or the model.
@@ -90,7 +90,7 @@ def assemble(config: ConfigDict, vocabulary: Vocabulary) -> Training:
   step = step_program.StepProgram(
     train_step.make_train_step(objective, optimizer, config.seed), abstract
   )
-  _log(abstract.params, model.num_frozen, mesh)
+  _log_parameters(abstract.params, model.num_frozen, mesh)
   name = config.report.checkpoint if model.use_report else ""
   return Training(objective, optimizer, config.seed, abstract, step, name)
 
@@ -100,9 +100,9 @@ def make_objective(
   vocabulary: Vocabulary,
   mesh: jax.sharding.Mesh | None = None,
 ) -> Objective:
-  """The objective of a configuration; for the arguments see `assemble`.
+  """Makes the objective of a configuration; for the arguments see `assemble`.
 
-  Without a mesh, arrays lie wherever the compiler likes.
+  Without a mesh the compiler places the arrays.
   """
   return Objective(
     Forward(build_model(config, vocabulary), config.preprocess, mesh),
@@ -116,11 +116,11 @@ def make_objective(
 
 
 def build_model(config: ConfigDict, vocabulary: Vocabulary) -> cgdmer.CGDMER:
-  """The model of a recipe; parts that no loss term needs are left out.
+  """Makes the model of a recipe, with the encoders and decoders that it needs.
 
   Args:
     config: the whole configuration.
-    vocabulary: of the report tokenizer.
+    vocabulary: ids of the report tokenizer.
   """
   loss = config.loss
   return cgdmer.CGDMER(
@@ -136,11 +136,14 @@ def build_model(config: ConfigDict, vocabulary: Vocabulary) -> cgdmer.CGDMER:
 
 
 def num_frozen(train: str, depth: int) -> int | None:
-  """Blocks of the report encoder that do not train; None: all of it trains.
+  """Number of blocks of the report encoder that do not train.
 
   Args:
     train: `config.report.train`.
     depth: blocks of the report encoder.
+
+  Returns:
+    Number of frozen blocks, from below; None: all of the encoder trains.
   """
   if train == "full":
     return None
@@ -148,8 +151,10 @@ def num_frozen(train: str, depth: int) -> int | None:
   return depth - (0 if trained == "frozen" else int(trained))
 
 
-def _log(params: dict, num_frozen: int | None, mesh: jax.sharding.Mesh) -> None:
-  """Logs what trains and where it lies; `params` may be abstract."""
+def _log_parameters(
+  params: dict, num_frozen: int | None, mesh: jax.sharding.Mesh
+) -> None:
+  """Logs how many parameters train and where they are; shapes are enough."""
   logging.info("devices: %s", dict(mesh.shape))
   trained, frozen = (
     sum(x.size for x in jax.tree.leaves(part))

@@ -16,9 +16,9 @@ _MIB = 2**20
 class StepProgram:
   """A step that is compiled once for each shape of a batch.
 
-  Reports come in a few lengths. What the program takes of each device's memory
-  is logged when it is compiled, before it runs: a run that does not fit says so
-  at its start.
+  Batches have few shapes, since reports are padded to a few lengths. The memory
+  that the program needs on each device is logged when it is compiled, before it
+  runs.
   """
 
   def __init__(
@@ -26,10 +26,10 @@ class StepProgram:
     step_fn: StepFn,
     abstract_state: TrainState,
   ):
-    """Compiles nothing yet.
+    """Prepares the step; nothing is compiled yet.
 
     Args:
-      step_fn: `train_step.make_train_step`'s; the state is donated.
+      step_fn: from `train_step.make_train_step`; its state is donated.
       abstract_state: shapes and shardings of the state.
     """
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state)
@@ -40,7 +40,7 @@ class StepProgram:
     self._programs = {}
 
   def compile(self, batch: Batch) -> jax.stages.Compiled:
-    """The program for batches of this shape.
+    """Compiles the step for batches of this shape, if that is not yet done.
 
     Args:
       batch: arrays, or `jax.ShapeDtypeStruct` with shardings.
@@ -66,21 +66,21 @@ class StepProgram:
     return self._programs[key]
 
   def __call__(self, state: TrainState, batch: Batch):
-    """One step: the next state, and metrics."""
+    """Makes one step; returns the next state and the metrics."""
     return self.compile(batch)(state, batch)
 
 
 def memory(
   abstract_state: TrainState, batch: Batch, program: jax.stages.Compiled
 ) -> dict[str, int]:
-  """Bytes that a step takes on each device, by what they are for."""
+  """Bytes that a step needs on each device, by their use."""
   parts = {
     "parameters": _local_bytes(abstract_state.params),
     "optimizer": _local_bytes(abstract_state.opt_state),
     "batch": _local_bytes(batch),
   }
   analysis = program.memory_analysis()
-  if analysis is not None:  # some backends know nothing
+  if analysis is not None:  # some backends do not give it
     parts["activations"] = analysis.temp_size_in_bytes
   return parts
 
@@ -88,18 +88,18 @@ def memory(
 def describe_memory(
   abstract_state: TrainState, batch: Batch, program: jax.stages.Compiled
 ) -> str:
-  """One line of text; see `memory`."""
+  """Describes what `memory` returns in one line."""
   parts = memory(abstract_state, batch, program)
   text = ", ".join(f"{k} {v / _MIB:.1f} MiB" for k, v in parts.items())
-  return f"on each device {text}; {sum(parts.values()) / _MIB:.1f} MiB"
+  return f"on each device {text}; total {sum(parts.values()) / _MIB:.1f} MiB"
 
 
 def _local_bytes(tree) -> int:
   """Bytes of each device's part of an abstract tree with shardings."""
 
-  def of_leaf(x):
+  def local_part(x):
     shape = x.sharding.shard_shape(x.shape)
     return jax.ShapeDtypeStruct(shape, x.dtype)
 
-  local = jax.tree.map(of_leaf, tree)
+  local = jax.tree.map(local_part, tree)
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(local))

@@ -17,7 +17,7 @@ from cgdmer_jax.train import checks, report_checkpoint
 def prepare(
   workdir: pathlib.Path, texts: Sequence[str], config: ConfigDict
 ) -> Any:
-  """The tokenizer of a run: the one in its workdir, or a new one.
+  """Returns the tokenizer of a run: the one in its workdir, or a new one.
 
   A new one is that of the pretrained report encoder, or learnt from `texts`.
 
@@ -34,6 +34,8 @@ def prepare(
     else:
       logging.info("learning word pieces from %d distinct reports", len(texts))
       tokenizer = reports.train_tokenizer(texts, config.data.vocab_size)
-    with files.replacing(directory) as part:
-      reports.save_tokenizer(tokenizer, part, config.model.report.num_positions)
+    with files.replacing(directory) as temporary:
+      reports.save_tokenizer(
+        tokenizer, temporary, config.model.report.num_positions
+      )
   return reports.load_tokenizer(directory)

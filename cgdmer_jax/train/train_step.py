@@ -25,9 +25,9 @@ class TrainState:
   """What a checkpoint holds.
 
   Attributes:
-    step: int32, updates that were made.
-    params: all parameters.
-    opt_state: of the parameters that train.
+    step: int32, number of updates made.
+    params: all parameters, also those that do not train.
+    opt_state: state of the optimizer, for the parameters that train.
   """
 
   step: Leaf
@@ -35,12 +35,12 @@ class TrainState:
   opt_state: optax.OptState
 
 
-# From a state and a batch to the next state, and metrics.
+# (state, batch) -> (next state, metrics)
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, dict]]
 
 
 def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:
-  """Key of everything random in one step."""
+  """Random key of one step."""
   return jax.random.fold_in(jax.random.key(seed), step)
 
 
@@ -49,7 +49,7 @@ def make_train_step(
 ) -> StepFn:
   """Returns `train_step(state, batch) -> (state, metrics)`, to be jitted.
 
-  Metrics are those of the parameters before the update.
+  Metrics belong to the parameters before the update.
   """
   num_frozen = objective.forward.model.num_frozen
 
@@ -71,9 +71,9 @@ def make_train_step(
 
 
 def init_params(model: cgdmer.CGDMER, seed: int) -> dict:
-  """Fresh parameters, a pure function of the seed.
+  """Makes fresh parameters, a pure function of the seed.
 
-  No parameter depends on the length of records: one patch is enough.
+  No parameter depends on the length of records: one patch is enough to trace.
   """
   batch = batch_lib.zeros(model.config.patch_length)
   patches = batch.ecg.astype(jnp.float32)[:, :, None]
@@ -98,12 +98,12 @@ def create_state(
   mesh: jax.sharding.Mesh,
   seed: int,
 ) -> TrainState:
-  """Fresh state, born sharded.
+  """Makes a fresh state that is sharded from the start.
 
   No device ever holds an unsharded copy of a sharded parameter.
   """
   abstract = abstract_state(model, optimizer, mesh)
-  # It runs once: compiling it well would take longer than running it.
+  # It runs once: optimising it would take longer than running it.
   init = jax.jit(
     _initialiser(model, optimizer, seed),
     out_shardings=jax.tree.map(lambda x: x.sharding, abstract),

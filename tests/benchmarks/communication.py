@@ -117,7 +117,7 @@ def measure(preset, per_device, fsdp, devices, show):
   if show:
     print(text)
   sent = of_program(text)
-  needed = flops.of_step(made.objective, made.abstract.params, batch)
+  needed = flops.count_step(made.objective, made.abstract.params, batch)
   parameters = sum(x.size for x in jax.tree.leaves(made.abstract.params))
   return {"sent": sent, "flops": needed / devices, "parameters": parameters}
 

@@ -180,9 +180,9 @@ def test_eval_batches_of_two_processes():
 
 def test_mistakes_are_told_in_one_line():
   for kwargs, message in [
-    ({"batch_size": 6, "process_count": 4}, "batch_size 6 .* 4 processes"),
-    ({"batch_size": 0}, "batch_size 0"),
-    ({"batch_size": 24}, "batch_size 24 is larger .*: 23 records"),
+    ({"batch_size": 6, "process_count": 4}, "batch_size=6 .* 4 processes"),
+    ({"batch_size": 0}, "batch_size=0"),
+    ({"batch_size": 24}, "batch_size=24 is larger .* 23 records"),
   ]:
     with pytest.raises(UserError, match=message) as e:
       pipeline.train_batches(

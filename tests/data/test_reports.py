@@ -223,8 +223,8 @@ def test_mistakes_are_told_in_one_line(tmp_path):
       "has no pad_token, cls_token, sep_token, mask_token",
     ),
     (lambda: reports.train_tokenizer(["", " "], 20), "all reports are empty"),
-    (lambda: reports.train_tokenizer(["abcd"], 6), "vocab_size 6 is too small"),
-    (lambda: reports.tokenize(tokenizer, ["a"], 2), "max_length 2"),
+    (lambda: reports.train_tokenizer(["abcd"], 6), "vocab_size=6 is too small"),
+    (lambda: reports.tokenize(tokenizer, ["a"], 2), "max_length=2"),
   ]:
     with pytest.raises(UserError, match=message) as e:
       call()

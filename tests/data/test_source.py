@@ -104,7 +104,7 @@ def test_pickles_small(tiny):
     ("tiny_ecg", "train[:38]", "no split"),
     ("tiny_ecg", "train[:x]", "no split"),
     ("tiny_ecg", "train[:0]", "no records in split"),
-    ("wrong_unit_ecg", "train", "unit should be uV, found mV"),
+    ("wrong_unit_ecg", "train", "unit is mV, expected uV"),
   ],
 )
 def test_mistakes_are_told_in_one_line(tiny, dataset, split, message):

@@ -44,7 +44,7 @@ def test_unreachable_hub(hub, monkeypatch):
     monkeypatch.setattr(hf_files, "_PROBE_SECONDS", 0.5)
     start = time.monotonic()
     hf_checkpoints.refused(
-      "nobody/nothing is no local", hf_bert.resolve, "nobody/nothing"
+      "nobody/nothing is not a local", hf_bert.resolve, "nobody/nothing"
     )
     assert time.monotonic() - start < 10
   hf_checkpoints.refused(
@@ -118,4 +118,4 @@ def test_download_then_cache(hub, write, sharded, monkeypatch):
   )
   assert hf_bert.resolve("owner/name") == found  # the server is gone
   (found / "vocab.txt").unlink()
-  hf_checkpoints.refused("does not give it", hf_bert.resolve, "owner/name")
+  hf_checkpoints.refused("cannot be downloaded", hf_bert.resolve, "owner/name")

@@ -184,7 +184,7 @@ def test_damaged_parts(write):
   directory = hf_checkpoints.split(
     write(name="b"), lambda index: index.popitem()
   )
-  hf_checkpoints.refused("has .* not listed", hf_checkpoints.load, directory)
+  hf_checkpoints.refused("has .* does not list", hf_checkpoints.load, directory)
   directory = hf_checkpoints.split(
     write(name="c"), lambda index: index.update(x=max(index.values()))
   )

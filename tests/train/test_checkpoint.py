@@ -334,7 +334,7 @@ def test_full_disk(tmp_path):
       c.wait()
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-  assert "\n" not in str(e.value) and "the last one is 1" in str(e.value)
+  assert "\n" not in str(e.value) and "the newest is 1" in str(e.value)
   with checkpointer(tmp_path) as c:
     step, restored = c.restore_latest(abstract(1))
     assert step == 1

@@ -65,13 +65,13 @@ def test_step_agrees_with_xla():
     return objective.terms(params, batch, key)["loss"]
 
   cost = jax.jit(jax.grad(loss)).lower(params, batch).compile().cost_analysis()
-  counted = flops.of_step(objective, params, batch)
+  counted = flops.count_step(objective, params, batch)
   assert 1.0 < cost["flops"] / counted < 1.04
   # However it is computed, the model needs the same.
   other, params = make(scan=True, remat="full", dtype="bfloat16")
-  assert flops.of_step(other, params, batch) == counted
+  assert flops.count_step(other, params, batch) == counted
   other = dataclasses.replace(other, microbatches=4)
-  assert flops.of_step(other, params, batch) == counted
+  assert flops.count_step(other, params, batch) == counted
 
 
 def test_peaks():
