@@ -237,7 +237,7 @@ def _restore(
     UserError: the checkpoint belongs to another architecture.
     _Damaged: it cannot be read, or its checksums differ.
   """
-  with _reading():
+  with _reading(directory):
     saved = _saved_arrays(directory)
   if "checksums" not in saved:
     raise UserError(
@@ -255,7 +255,7 @@ def _restore(
   # `partial_restore` leaves out the rest of the state. It also skips what the
   # checkpoint lacks, without an error: hence the check above.
   item = {"state": abstract, "checksums": np.zeros(len(names), np.uint32)}
-  with _reading():
+  with _reading(directory):
     restored = ocp.PyTreeCheckpointHandler().restore(
       directory / _ITEM,
       args=ocp.args.PyTreeRestore(
@@ -274,7 +274,7 @@ def _restore(
 
 
 @contextlib.contextmanager
-def _reading() -> Iterator[None]:
+def _reading(directory: epath.Path) -> Iterator[None]:
   """Raises _Damaged in all processes if reading fails in any of them."""
   failure = None
   hook = sys.unraisablehook
