@@ -28,11 +28,12 @@ from cgdmer_jax.evaluators.task import Inputs, Options, Task, make_key
 def run(
   config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path
 ) -> bool:
-  """Evaluates `config.encoders`; True at its end."""
+  """Evaluates `config.encoders`; True at its end. See `evaluate`."""
+  evaluation = config.evaluation
+  every = _open_data_sets(evaluation, data_dir)
   mesh = sharding.make_mesh(config.mesh)
-  options = config.evaluation
-  encoders = parse.parse(config.encoders, mesh, options.batch_size)
-  evaluate(encoders, options, mesh, workdir, data_dir)
+  encoders = parse.parse(config.encoders, mesh, evaluation.batch_size)
+  _evaluate(encoders, every, evaluation, workdir)
   return True
 
 
@@ -60,12 +61,36 @@ def evaluate(
       not a single task could be done.
   """
   del mesh
-  chosen = _choose_tasks(evaluation.tasks)
+  every = _open_data_sets(evaluation, data_dir)
+  _evaluate(encoders, every, evaluation, workdir)
+
+
+def _open_data_sets(
+  evaluation: ConfigDict, data_dir: pathlib.Path
+) -> list[DataSet]:
+  """The data sets to evaluate on; UserError if something is not there."""
   every = [
     DataSet(name, evaluation, data_dir)
     for name in data_set.choose(evaluation.datasets, data_dir)
   ]
-  _check_label_sets(evaluation.label_sets, every)
+  known = dict.fromkeys(name for data in every for name in data.label_sets)
+  for name in evaluation.label_sets:
+    if name not in known:
+      raise UserError(
+        f"{', '.join(data.name for data in every)} has no label set {name!r};"
+        f" it has {', '.join(known)}"
+      )
+  return every
+
+
+def _evaluate(
+  encoders: Sequence[features.Encoder],
+  every: Sequence[DataSet],
+  evaluation: ConfigDict,
+  workdir: pathlib.Path,
+) -> None:
+  """See `evaluate`; `every` are its data sets."""
+  chosen = _choose_tasks(evaluation.tasks)
   done: list[results.Result] = []
   not_done: list[summary.NotDone] = []
   for task, inputs in _jobs(
@@ -96,17 +121,6 @@ def _choose_tasks(names: Sequence[str]) -> list[Task]:
       f"unknown task {', '.join(unknown)}; known: {', '.join(tasks.TASKS)}"
     )
   return [tasks.TASKS[name] for name in names]
-
-
-def _check_label_sets(names: Sequence[str], every: Sequence[DataSet]) -> None:
-  """Raises UserError if no data set has a label set that is asked for."""
-  known = dict.fromkeys(name for data in every for name in data.label_sets)
-  for name in names:
-    if name not in known:
-      raise UserError(
-        f"{', '.join(data.name for data in every)} has no label set {name!r};"
-        f" it has {', '.join(known)}"
-      )
 
 
 def _jobs(

@@ -138,12 +138,45 @@ def test_a_data_set_is_in_the_benchmark_without_being_listed(copy):
     copy,
     "--config=configs/linear_probe.py:built",
     "--config.encoders=random_convolutions",
+    "--config.evaluation.label_sets=('superclass','infarction')",
     f"--workdir={workdir}",
     *EVALUATION,
   )
   assert {r["dataset"] for r in rows(workdir)} == {
     *("synthetic_ecg/tiny", "ward/100hz")
   }
+
+
+def test_a_task_needs_its_file_and_its_configuration(copy):
+  workdir = copy / "runs/task"
+  main(
+    copy,
+    "--config=configs/nearest_record.py:labels=superclass",
+    "--config.encoders=random_convolutions",
+    "--config.evaluation.datasets=synthetic_ecg/tiny",
+    f"--workdir={workdir}",
+    *EVALUATION,
+  )
+  assert {r["task"] for r in rows(workdir)} == {"nearest_record"}
+  tables = (workdir / "results/tables.md").read_text()
+  assert "| encoder | nearest |" in tables
+  names = {path.name for path in (workdir / "figures").iterdir()}
+  assert "macro-synthetic_ecg-tiny-superclass.png" in names
+  code = """
+from cgdmer_jax.config import presets
+from cgdmer_jax.evaluators import tasks
+from cgdmer_jax.evaluators.task import Options, UndeclaredOption
+evaluation = presets.load("configs/nearest_record.py").get_config().evaluation
+options = Options(tasks.TASKS["nearest_record"], evaluation, None)
+assert options.min_positives == 10
+try:
+  options.seeds
+except UndeclaredOption as error:
+  assert "nearest_record" in str(error) and "seeds" in str(error)
+else:
+  raise SystemExit("an undeclared option was read")
+"""
+  run(copy, "-c", code)
 
 
 def test_an_encoder_of_ones_own(copy):
@@ -170,7 +203,12 @@ def test_a_run_of_before_goes_on_after_a_field_was_added(copy):
   config = json.loads((workdir / "config.json").read_text())
   assert "format" not in config and "uniformity" not in config["loss"]
   old = (workdir / "results/tables.md").read_text()
-  main(copy, "--config=tests/toy.py", f"--workdir={workdir}")
+  main(
+    copy,
+    "--config=tests/toy.py",
+    f"--workdir={workdir}",
+    "--config.evaluation.label_sets=('superclass',)",
+  )
   after = metrics.read_metrics(workdir)
   assert before[:-2] == after[:-2]  # nothing was trained again
   for old_line, new_line in zip(before[-2:], after[-2:], strict=True):

@@ -354,7 +354,7 @@ def _steps(root: epath.Path) -> list[int]:
 
 
 def _absolute(path: epath.PathLike) -> epath.Path:
-  """Absolute path, as Orbax requires, without special characters."""
+  """Absolute path, as Orbax requires, read literally."""
   path = restorable.LiteralPath(epath.Path(path).expanduser().resolve())
   if "\\" in str(path):
     raise UserError(

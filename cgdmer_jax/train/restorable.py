@@ -48,5 +48,7 @@ def missing_array(item: epath.Path, names: Iterable[str]) -> str | None:
 
 def is_unmerged(item: epath.Path) -> bool:
   """Whether the parts of a checkpoint were left unmerged."""
+  if not item.is_dir():
+    return False
   parts = any(p.name.startswith("ocdbt.process_") for p in item.iterdir())
   return parts and not (item / "d").exists()

@@ -34,7 +34,8 @@ def prepare(
     else:
       logging.info("learning word pieces from %d distinct reports", len(texts))
       tokenizer = reports.train_tokenizer(texts, config.data.vocab_size)
-    num_positions = config.model.report.num_positions
     with files.replacing(directory) as temporary:
-      reports.save_tokenizer(tokenizer, temporary, num_positions)
+      reports.save_tokenizer(
+        tokenizer, temporary, config.model.report.num_positions
+      )
   return reports.load_tokenizer(directory)
