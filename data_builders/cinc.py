@@ -18,7 +18,14 @@ import tensorflow_datasets as tfds
 
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
-from data_builders import codec, label_modes, records, rejects, splits
+from data_builders import (
+  codec,
+  label_modes,
+  records,
+  rejects,
+  splits,
+  wfdb_io,
+)
 
 _DX = re.compile(r"^#\s*Dx:(.*)$", re.MULTILINE | re.ASCII)
 
@@ -184,11 +191,7 @@ def read_dx(path: pathlib.Path) -> tuple[str, ...]:
   header = path.with_suffix(".hea")
   if not header.is_file():
     raise rejects.MissingFile(header.name)
-  try:
-    text = header.read_text("utf-8", errors="replace")
-  except OSError as e:
-    raise rejects.Unreadable(f"{header.name}: {e}") from e
-  match = _DX.search(text)
+  match = _DX.search("\n".join(wfdb_io.read_text(header).splitlines()))
   codes = [code.strip() for code in match[1].split(",")] if match else []
   if not any(codes):
     raise rejects.BadMetadata(f"no diagnosis (#Dx) in {header.name}")
