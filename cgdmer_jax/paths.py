@@ -43,6 +43,10 @@ def local(text: str | os.PathLike[str], flag: str) -> pathlib.Path:
     raise UserError(f"{flag}={text} is no path; mount it and give its path")
   if not text or "\0" in text:
     raise UserError(f"{flag}={text!r} is no path")
+  if not text.startswith("~"):
+    path = pathlib.Path(text)
+    # `./~` has lost its dot; nobody must take it for the home folder now.
+    return path.absolute() if str(path).startswith("~") else path
   try:
     return pathlib.Path(text).expanduser()
   except RuntimeError:  # $HOME is not set, or there is no such user

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 @pytest.mark.parametrize(
   "text",
-  ["a", "./a b", "/x/[1]/$HOME", "a:b", "d/gs://x", "gs", "x~", "./~", "é\n"],
+  ["a", "./a b", "/x/[1]/$HOME", "a:b", "d/gs://x", "gs", "x~", "é\n"],
 )
 def test_other_paths_stay_as_they_are(text):
   assert paths.local(text, "--output") == pathlib.Path(text)
@@ -27,6 +27,8 @@ def test_tilde(monkeypatch):
   assert paths.local("~", "--output") == pathlib.Path("/my/home")
   assert paths.local("~/a/~", "--output") == pathlib.Path("/my/home/a/~")
   assert paths.local(pathlib.Path("~/a"), "x") == pathlib.Path("/my/home/a")
+  here = pathlib.Path.cwd() / "~"  # whoever expands it again
+  assert paths.local("./~/a", "--output") == here / "a"
   monkeypatch.delenv("HOME")
   home = pwd.getpwuid(os.getuid()).pw_dir
   assert paths.local("~/a", "--output") == pathlib.Path(home, "a")

@@ -90,7 +90,7 @@ NAMES = {
   ("s1/40689238", "40689238"): None,
   ("100/2", "100"): "multi-segment record 100/2",
   ("0000/00001", "00002"): "header of the record '00001'",
-  ("d/100", "200"): "header of the record '100'",
+  ("d/e/100", "200"): "header of the record '100'",
 }
 
 
