@@ -24,7 +24,14 @@ from absl import app, flags, logging
 from cgdmer_jax import command, paths
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError, one_line
-from data_builders import locks, processes, records, rejects, transfer
+from data_builders import (
+  duplicates,
+  locks,
+  processes,
+  records,
+  rejects,
+  transfer,
+)
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -310,6 +317,11 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
     )
     if found.left_out:
       print(f"left out {found.left_out.total()}: {found.left_out_summary()}")
+    faults = builder.faults
+    print(f"invalid leads {faults.total()}: {rejects.summary(faults)}")
+    copies = duplicates.summary(builder.duplicate_groups)
+    if copies:
+      print(f"{copies}; see {final / duplicates.FILE_NAME}")
 
 
 def main(argv: list[str]) -> None:

@@ -199,7 +199,7 @@ def decode(folder, record):
     made = records.make_record(job, spec)
   if isinstance(made, rejects.Rejection):
     return made
-  return Decoded(made["ecg"], made["lead_valid"])
+  return Decoded(made.fields["ecg"], made.fields["lead_valid"])
 
 
 def decode_files(files, record):
