@@ -2,8 +2,9 @@
 
 The notes of all shards hold the identity of each record (`codec.identify`); so
 nothing is read twice, whoever wrote the shards and when. Once all are written,
-equal identities are found by sorting, 16 bytes a record: 800,000 of them take
-SECONDS and MEMORY (`python -m tests.benchmarks.duplicates`).
+equal identities are found by sorting, 16 bytes a record: 800,035 of them take
+0.8 s and 75 MiB at the end of a build, on one core
+(`python -m tests.benchmarks.duplicates`, two runs).
 """
 
 from __future__ import annotations
