@@ -86,8 +86,8 @@ def main(argv: list[str]) -> None:
   if "://" in workdir:
     command.stop(f"--workdir={workdir} is no path; mount it and give its path")
   workdir = pathlib.Path(workdir)
-  data_dir = paths.data_dir(paths.DATA_DIR.value)
   try:
+    data_dir = paths.data_dir(paths.DATA_DIR.value)
     distributed.initialize()
     with distributed.leaving_together():
       complete = tasks[config.task](config, workdir, data_dir)

@@ -1,11 +1,14 @@
-"""Where built data sets live: one rule for every program."""
+"""What a user names on the command line: one rule for every program."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import re
 
 from absl import flags
+
+from cgdmer_jax.errors import UserError
 
 ENVIRONMENT_VARIABLE = "CGDMER_DATA_DIR"
 
@@ -15,6 +18,41 @@ DATA_DIR = flags.DEFINE_string(
   f"Folder of the built data sets. Default: ${ENVIRONMENT_VARIABLE}, else"
   " `data` in the current folder.",
 )
+
+# `gs:/` too: what `pathlib` makes of `gs://`.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(?:gs|s3|hdfs|https?|file):/")
+
+
+def local(text: str | os.PathLike[str], flag: str) -> pathlib.Path:
+  """Path of a file or folder that a user names; no program has another rule.
+
+  A tilde at the beginning is the home folder: shells do not expand it behind
+  `=`. Nothing is looked up on the disk, and `$` and wildcards are ordinary
+  characters.
+
+  Args:
+    text: what the user wrote.
+    flag: the flag, field or variable it was written to, for messages.
+
+  Raises:
+    UserError: it is empty, has a zero byte, is an address of a bucket or a
+      server, or its tilde means nobody's home.
+  """
+  text = os.fspath(text)
+  if _URL.match(text):
+    raise UserError(f"{flag}={text} is no path; mount it and give its path")
+  if not text or "\0" in text:
+    raise UserError(f"{flag}={text!r} is no path")
+  if not text.startswith("~"):
+    path = pathlib.Path(text)
+    # `./~` has lost its dot; nobody must take it for the home folder now.
+    return path.absolute() if str(path).startswith("~") else path
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError:  # $HOME is not set, or there is no such user
+    raise UserError(
+      f"{flag}={text}: there is no home folder; give the whole path"
+    ) from None
 
 
 def data_dir(value: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -26,6 +64,11 @@ def data_dir(value: str | os.PathLike[str] | None = None) -> pathlib.Path:
 
   Returns:
     `value`, else the environment variable CGDMER_DATA_DIR, else `data`.
+
+  Raises:
+    UserError: it is no path; see `local`.
   """
-  value = value or os.environ.get(ENVIRONMENT_VARIABLE) or "data"
-  return pathlib.Path(value).expanduser()
+  if value:
+    return local(value, "--data_dir")
+  default = os.environ.get(ENVIRONMENT_VARIABLE)
+  return local(default or "data", f"${ENVIRONMENT_VARIABLE}")

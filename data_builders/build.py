@@ -24,7 +24,14 @@ from absl import app, flags, logging
 from cgdmer_jax import command, paths
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError, one_line
-from data_builders import locks, records, rejects, transfer
+from data_builders import (
+  duplicates,
+  locks,
+  processes,
+  records,
+  rejects,
+  transfer,
+)
 
 _PACKAGE = pathlib.Path(__file__).parent
 _STAGING = "incomplete"  # folder beside the versions of a data set
@@ -48,7 +55,7 @@ _MAX_REJECTED = flags.DEFINE_float(
 )
 _NUM_WORKERS = flags.DEFINE_integer(
   "num_workers",
-  os.cpu_count() or 1,
+  processes.num_cpus(),
   "Processes that read or simulate records; the result does not depend on it.",
   lower_bound=1,
 )
@@ -149,7 +156,10 @@ def build(
   cls, config = _choose(dataset, sizes or {}, splits_dir)
   if beam_options and not beam_runner:
     raise UserError("--beam_options needs --beam_runner")
-  parent = pathlib.Path(data_dir) / dataset.partition("/")[0] / config.name
+  data_dir = paths.local(data_dir, "--data_dir")
+  manual_dir = manual_dir and paths.local(manual_dir, "--manual_dir")
+  splits_dir = splits_dir and paths.local(splits_dir, "--splits_dir")
+  parent = data_dir / dataset.partition("/")[0] / config.name
   final = parent / str(cls.VERSION)
   if final.exists() and not overwrite:
     print(f"already built at {final}")
@@ -173,21 +183,20 @@ def build(
 
 def _check_source(
   cls: type[records.ShardedBuilder],
-  data_dir: str | os.PathLike[str],
-  manual_dir: str | os.PathLike[str] | None,
+  data_dir: pathlib.Path,
+  manual_dir: pathlib.Path | None,
 ) -> pathlib.Path | None:
   """Folder to download the original files to; None: nothing to download."""
   if not issubclass(cls, records.RecordBuilder):
     return None
   if manual_dir:
-    folder = pathlib.Path(manual_dir)
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not manual_dir.is_dir() or not any(manual_dir.iterdir()):
       raise UserError(
         f"--manual_dir={manual_dir} is not a folder, or is empty."
         f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
       )
     return None
-  source, download_dir = cls.DOWNLOAD, pathlib.Path(data_dir) / "downloads"
+  source, download_dir = cls.DOWNLOAD, data_dir / "downloads"
   print(
     f"no --manual_dir: downloading {source.size} from {source.files_url} to"
     f" {download_dir}",
@@ -308,6 +317,11 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
     )
     if found.left_out:
       print(f"left out {found.left_out.total()}: {found.left_out_summary()}")
+    faults = builder.faults
+    print(f"invalid leads {faults.total()}: {rejects.summary(faults)}")
+    copies = duplicates.summary(builder.duplicate_groups)
+    if copies:
+      print(f"{copies}; see {final / duplicates.FILE_NAME}")
 
 
 def main(argv: list[str]) -> None:

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
-from data_builders import codec, label_modes, records, rejects, splits
+from data_builders import (
+  codec,
+  label_modes,
+  records,
+  rejects,
+  splits,
+  wfdb_io,
+)
 
 _DX = re.compile(r"^#\s*Dx:(.*)$", re.MULTILINE | re.ASCII)
 
@@ -146,6 +154,8 @@ def find_records(
 ) -> dict[str, pathlib.Path]:
   """Finds the records of a corpus in a folder and the folders below it.
 
+  Links to folders are followed, as shared storage and several disks need.
+
   Args:
     folder: where to look; it may hold other corpora, too.
     pattern: what the ids of the corpus look like.
@@ -157,7 +167,7 @@ def find_records(
     UserError: a record is there twice.
   """
   found: dict[str, pathlib.Path] = {}
-  for path in sorted(folder.rglob("*")):
+  for path in sorted(_files(folder)):
     if path.suffix in (".hea", ".mat") and pattern.fullmatch(path.stem):
       other = found.setdefault(path.stem, path.with_suffix(""))
       if other != path.with_suffix(""):
@@ -166,6 +176,27 @@ def find_records(
           " --manual_dir must hold one copy"
         )
   return found
+
+
+def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Files in a folder and below it, each once, whatever links there are."""
+  seen = set()  # a folder may have several names, or links in a circle
+  for name, folders, files in os.walk(root, followlinks=True):
+    here = pathlib.Path(name)
+    status = here.stat()
+    if (status.st_dev, status.st_ino) in seen:
+      folders.clear()
+      continue
+    seen.add((status.st_dev, status.st_ino))
+    # A link upward would lead to all that lies beside `root`.
+    inside = (here.resolve(), root.resolve())
+    folders[:] = sorted(
+      child
+      for child in folders
+      if not (here / child).is_symlink()
+      or not any(p.is_relative_to((here / child).resolve()) for p in inside)
+    )
+    yield from (here / file for file in files)
 
 
 def read_dx(path: pathlib.Path) -> tuple[str, ...]:
@@ -184,11 +215,7 @@ def read_dx(path: pathlib.Path) -> tuple[str, ...]:
   header = path.with_suffix(".hea")
   if not header.is_file():
     raise rejects.MissingFile(header.name)
-  try:
-    text = header.read_text("utf-8", errors="replace")
-  except OSError as e:
-    raise rejects.Unreadable(f"{header.name}: {e}") from e
-  match = _DX.search(text)
+  match = _DX.search("\n".join(wfdb_io.read_text(header).splitlines()))
   codes = [code.strip() for code in match[1].split(",")] if match else []
   if not any(codes):
     raise rejects.BadMetadata(f"no diagnosis (#Dx) in {header.name}")

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import fractions
+import hashlib
 import math
+from typing import NamedTuple
 
 import numpy as np
 import scipy.signal
@@ -24,6 +26,12 @@ MIN_VALID_LEADS = 6  # fewer: the record is rejected
 MIN_RANGE_UV = 1.0  # less, peak to peak: the lead carries no signal
 MAX_CLIPPED_SECONDS = 0.02  # a longer part of a lead off scale: rejected
 MAX_VALUE = np.iinfo(np.int16).max
+
+# Why a lead is invalid.
+MISSING = "missing"  # no signal of the file has its name
+LONG_GAP = "long_gap"
+MANY_GAPS = "many_gaps"
+CONSTANT = "constant"
 
 _NO_VOLTAGE = 1e12  # microvolt; such a value is no sample, like NaN
 _MARGIN_SECONDS = 0.5  # read beyond a crop so that its end is filtered rightly
@@ -74,18 +82,26 @@ class SignalSpec:
   signal_samples: tuple[int, int] | None = None
 
 
-def encode(
-  recording: Recording, spec: SignalSpec
-) -> tuple[np.ndarray, np.ndarray]:
+class Encoded(NamedTuple):
+  """The signal of a record.
+
+  Attributes:
+    ecg: int16 (12, num_samples), microvolt, zeros in invalid leads.
+    lead_valid: bool (12,).
+    faults: why leads are invalid: a reason for each of them, in their order.
+  """
+
+  ecg: np.ndarray
+  lead_valid: np.ndarray
+  faults: tuple[str, ...]
+
+
+def encode(recording: Recording, spec: SignalSpec) -> Encoded:
   """Turns a recording into the signal of a record.
 
   Args:
     recording: the recording; not modified.
     spec: rate and length of the record.
-
-  Returns:
-    ecg: int16 (12, num_samples), microvolt, zeros in invalid leads.
-    lead_valid: bool (12,).
 
   Raises:
     rejects.Rejected: the recording cannot be used; the subclass says why.
@@ -106,14 +122,17 @@ def encode(
   margin = 0 if ratio == 1 else int(_MARGIN_SECONDS * rate)
   signal = np.asarray(recording.signal[:, : used + margin], np.float64)
   missing = ~(np.abs(signal) < _NO_VOLTAGE)
-  valid = recording.present & _has_few_gaps(missing, used, rate)
+  faults = _find_gaps(missing, used, rate)
+  faults[~recording.present] = MISSING
+  valid = faults == ""
   if np.count_nonzero(valid) < MIN_VALID_LEADS:
     raise rejects.TooManyNan(
       f"{np.count_nonzero(valid)} leads have no gap over {MAX_GAP_SECONDS} s"
       f" and less than {MAX_MISSING_FRACTION:.0%} missing"
     )
   signal = _interpolate(signal, missing, valid)
-  valid &= np.ptp(signal[:, :used], axis=1) >= MIN_RANGE_UV
+  faults[valid & (np.ptp(signal[:, :used], axis=1) < MIN_RANGE_UV)] = CONSTANT
+  valid = faults == ""
   if np.count_nonzero(valid) < MIN_VALID_LEADS:
     raise rejects.NoSignal(
       f"{np.count_nonzero(valid)} leads are complete and not constant"
@@ -126,7 +145,35 @@ def encode(
       signal, ratio.numerator, ratio.denominator, axis=1, padtype="line"
     )
   ecg = _quantise(signal[:, :most], spec.sampling_rate)
-  return np.pad(ecg, ((0, 0), (0, spec.num_samples - ecg.shape[1]))), valid
+  ecg = np.pad(ecg, ((0, 0), (0, spec.num_samples - ecg.shape[1])))
+  return Encoded(ecg, valid, tuple(faults[~valid].tolist()))
+
+
+def identify(
+  ecg: np.ndarray, lead_valid: np.ndarray, spec: SignalSpec
+) -> bytes:
+  """16 bytes that tell whether two records hold the same recording.
+
+  They are a hash of the stored samples, as many as the shortest recording has
+  that the data set takes, but for a twentieth at both ends. So a recording and
+  one whose end was cut are the same, where a data set pads short ones; the
+  twentieth is more than the 0.1 s in which resampling from 500 to 100 Hz
+  depends on where a recording ends.
+
+  Copies that were cut at the beginning, filtered or scaled are not found: that
+  takes a search over shifts, or a likeness with a threshold. Resampled copies
+  do not come in: each corpus has one rate, others are rejected (`wrong_rate`).
+
+  Args:
+    ecg: int16 (12, num_samples).
+    lead_valid: bool (12,).
+    spec: rate and length of the records.
+  """
+  shortest = spec.signal_samples[0] if spec.signal_samples else spec.num_samples
+  margin = shortest // 20
+  digest = hashlib.sha256(lead_valid.tobytes())  # the fastest that is safe
+  digest.update(np.ascontiguousarray(ecg[:, margin : shortest - margin]))
+  return digest.digest()[:16]
 
 
 def _resampling_ratio(rate: float, spec: SignalSpec) -> fractions.Fraction:
@@ -143,8 +190,8 @@ def _resampling_ratio(rate: float, spec: SignalSpec) -> fractions.Fraction:
   return ratio
 
 
-def _has_few_gaps(missing: np.ndarray, used: int, rate: float) -> np.ndarray:
-  """Tells which leads can be repaired.
+def _find_gaps(missing: np.ndarray, used: int, rate: float) -> np.ndarray:
+  """Finds the leads whose gaps cannot be repaired.
 
   Args:
     missing: bool (12, samples).
@@ -152,16 +199,18 @@ def _has_few_gaps(missing: np.ndarray, used: int, rate: float) -> np.ndarray:
     rate: Hz.
 
   Returns:
-    bool (12,).
+    Strings (12,): empty, `LONG_GAP` or `MANY_GAPS`.
   """
   limit = math.floor(MAX_GAP_SECONDS * rate + 1e-6)
-  few = missing[:, :used].mean(axis=1) <= MAX_MISSING_FRACTION
-  for lead in np.flatnonzero(few & missing.any(axis=1)):
+  faults = np.full(len(missing), "", object)
+  faults[missing[:, :used].mean(axis=1) > MAX_MISSING_FRACTION] = MANY_GAPS
+  for lead in np.flatnonzero((faults == "") & missing.any(axis=1)):
     edges = np.diff(np.pad(missing[lead].astype(np.int8), 1))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     lengths = (ends - starts)[starts < used]
-    few[lead] = lengths.max(initial=0) <= limit
-  return few
+    if lengths.max(initial=0) > limit:
+      faults[lead] = LONG_GAP
+  return faults
 
 
 def _interpolate(

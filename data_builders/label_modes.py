@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
 from data_builders import records, splits
 
@@ -35,6 +36,9 @@ class LabelModeBuilder(records.RecordBuilder, skip_registration=True):
     """
     super().__init__(**kwargs)
     self._splits_dir = splits_dir
+
+  def _has_published_splits(self) -> bool:
+    return self.builder_config.label_mode == schema.MERL_COMPAT
 
   def _read_published(
     self, published: splits.Published, names: Sequence[str]

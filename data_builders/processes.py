@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
+import pathlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,51 @@ from cgdmer_jax.errors import UserError
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+
+_CGROUPS = pathlib.Path("/sys/fs/cgroup")
+_OWN_CGROUPS = pathlib.Path("/proc/self/cgroup")
+
+
+def num_cpus() -> int:
+  """Number of CPUs that this process may use, not those of the machine.
+
+  Slurm, `taskset` and containers give a process some of the CPUs (its
+  affinity), or a share of their time (the quota of its control group or of one
+  above it; a part of a CPU counts as one).
+  """
+  try:
+    number = len(os.sched_getaffinity(0))
+  except AttributeError:  # macOS
+    number = os.cpu_count() or 1
+  return max(1, min([number, *map(math.ceil, _cpu_quotas())]))
+
+
+def _cpu_quotas() -> Iterator[float]:
+  """CPUs by the quotas of control groups, of version 2 or 1."""
+  for line in _read(_OWN_CGROUPS).splitlines():
+    _, controllers, name = line.split(":", 2)
+    if controllers and "cpu" not in controllers.split(","):
+      continue
+    root = _CGROUPS / controllers if controllers else _CGROUPS
+    group = root / name.strip("/")
+    # Within a container the name may be the host's; then only the root exists.
+    for folder in (group, *group.parents):
+      parts = _read(folder / "cpu.max").split() or [
+        _read(folder / f"cpu.cfs_{part}_us").strip()
+        for part in ("quota", "period")
+      ]
+      if all(part.isdecimal() for part in parts):  # not "max", and not -1
+        yield int(parts[0]) / int(parts[1])
+      if folder == root:
+        break
+
+
+def _read(path: pathlib.Path) -> str:
+  try:
+    return path.read_text()
+  except OSError:
+    return ""
 
 
 def run(

@@ -9,6 +9,7 @@ same bytes for any number of processes.
 from __future__ import annotations
 
 import abc
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -29,6 +30,7 @@ from data_builders import (
   beam_pipeline,
   codec,
   downloads,
+  duplicates,
   processes,
   rejects,
   shards,
@@ -37,6 +39,8 @@ from data_builders import (
 
 _JOBS_PER_WORKER = 500  # a worker starts in seconds and does 500 records/s
 
+Plan = Mapping[str, Sequence[shards.Shard]]  # of each split
+Outcomes = Mapping[str, Sequence[shards.Outcome]]  # of the shards of a plan
 Reader = Callable[[pathlib.Path], codec.Recording]  # raises rejects.Rejected
 
 
@@ -61,7 +65,7 @@ class RecordJob:
 
 def make_record(
   job: RecordJob, spec: codec.SignalSpec, read: Reader = wfdb_io.read
-) -> dict[str, Any] | rejects.Rejection:
+) -> shards.Made | rejects.Rejection:
   """Reads and encodes one record.
 
   Args:
@@ -70,13 +74,13 @@ def make_record(
     read: function that reads the files of a record.
 
   Returns:
-    The fields of `schema.features`, or why there are none.
+    The record, or why there is none.
   """
   try:
-    ecg, lead_valid = codec.encode(read(job.path), spec)
+    ecg, lead_valid, faults = codec.encode(read(job.path), spec)
   except rejects.Rejected as e:
     return rejects.Rejection(job.id, e.reason, str(e))
-  return {
+  fields = {
     "id": job.id,
     "subject_id": job.subject_id,
     "ecg": ecg,
@@ -84,6 +88,7 @@ def make_record(
     "report": job.report,
     "labels": dict(job.labels),
   }
+  return shards.Made(fields, codec.identify(ecg, lead_valid, spec), faults)
 
 
 def check_jobs(jobs: Mapping[str, Sequence[RecordJob]]) -> None:
@@ -157,8 +162,8 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     """
 
   @abc.abstractmethod
-  def _make(self) -> Callable[[Any], Mapping[str, Any] | rejects.Rejection]:
-    """The function that makes the fields of a record from its job.
+  def _make(self) -> Callable[[Any], shards.Made | rejects.Rejection]:
+    """The function that makes a record from its job.
 
     It can be pickled, and depends on the job alone.
     """
@@ -181,6 +186,7 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     outcomes = {
       k: [next(results) for _ in members] for k, members in plan.items()
     }
+    plan, outcomes = self._settle(plan, outcomes, download_config)
     splits = [self._publish(k, plan[k], outcomes[k]) for k in plan]
     self.info.set_splits(tfds.core.SplitDict(splits))
     shutil.rmtree(folder)
@@ -191,15 +197,8 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     download_config: tfds.download.DownloadConfig,
   ) -> Iterator[shards.Outcome]:
     """Writes the shards; yields their outcomes in order and counts them."""
-    write = shards.Writer(self._make(), self.info.features)
     num_jobs = sum(len(shard.jobs) for shard in plan)
-    if download_config.beam_runner:
-      outcomes = beam_pipeline.run(
-        write, plan, download_config.beam_runner, download_config.beam_options
-      )
-    else:
-      num_workers = min(self._num_workers, num_jobs // _JOBS_PER_WORKER)
-      outcomes = processes.run(write, plan, num_workers)
+    outcomes = self._write(plan, download_config)
     # Closed here, not when garbage is collected: that can be in any thread.
     with (
       contextlib.closing(outcomes),
@@ -214,6 +213,31 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
         self.rejects.extend(outcome.rejected)
         self.rejects.check()
         yield outcome
+
+  def _write(
+    self,
+    plan: Sequence[shards.Shard],
+    download_config: tfds.download.DownloadConfig,
+  ) -> Iterator[shards.Outcome]:
+    """Writes the shards; yields their outcomes in order."""
+    write = shards.Writer(self._make(), self.info.features)
+    if download_config.beam_runner:
+      return beam_pipeline.run(
+        write, plan, download_config.beam_runner, download_config.beam_options
+      )
+    num_jobs = sum(len(shard.jobs) for shard in plan)
+    num_workers = min(self._num_workers, num_jobs // _JOBS_PER_WORKER)
+    return processes.run(write, plan, num_workers)
+
+  def _settle(
+    self,
+    plan: Plan,
+    outcomes: Outcomes,
+    download_config: tfds.download.DownloadConfig,
+  ) -> tuple[Plan, Outcomes]:
+    """Decides on what only all shards together show; here, nothing."""
+    del download_config
+    return plan, outcomes
 
   def _publish(
     self,
@@ -251,13 +275,21 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
 
   A subclass defines `_info`, `_signal_spec` and `_list_jobs`, and documents
   in `MANUAL_DOWNLOAD_INSTRUCTIONS` where its files come from. Its rejected
-  records are listed beside the data set.
+  records, and those of the same recording, are listed beside the data set.
 
   Attributes:
     DOWNLOAD: what to download when there is no `manual_dir`.
+    duplicate_groups: records of the same recording.
+    faults: reason -> number of leads that are invalid for it.
   """
 
   DOWNLOAD: downloads.PhysioNet
+
+  def __init__(self, **kwargs: Any):
+    """Creates the builder; the arguments are those of `ShardedBuilder`."""
+    super().__init__(**kwargs)
+    self.duplicate_groups: Sequence[duplicates.Group] = ()
+    self.faults: collections.Counter[str] = collections.Counter()
 
   @abc.abstractmethod
   def _signal_spec(self) -> codec.SignalSpec:
@@ -290,5 +322,72 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
       make_record, spec=self._signal_spec(), read=self._reader()
     )
 
+  def _has_published_splits(self) -> bool:
+    """Whether others rely on which record is in which split.
+
+    Then all copies of a recording are kept, else one of them.
+    """
+    return False
+
+  def _settle(self, plan, outcomes, download_config):
+    groups = duplicates.find(plan, outcomes)
+    if not self._has_published_splits():
+      groups = [group.keep_one() for group in groups]
+    self.duplicate_groups = groups
+    self.info.metadata["duplicates"] = duplicates.metadata(groups)
+    for group in groups:
+      kept = [r.job.id for r in group.records if r not in group.left_out]
+      for record in group.left_out:
+        detail = f"same recording as {', '.join(kept)}"
+        self.rejects.leave_out(record.job.id, duplicates.REASON, detail)
+    left_out = {r.job.id for group in groups for r in group.left_out}
+    if left_out:
+      plan, outcomes = self._leave_out(
+        left_out, plan, outcomes, download_config
+      )
+    for outcome in (o for members in outcomes.values() for o in members):
+      self.faults.update(outcome.faults)
+    self.info.metadata["invalid_leads"] = dict(sorted(self.faults.items()))
+    return plan, outcomes
+
+  def _leave_out(
+    self,
+    left_out: set[str],
+    plan: Plan,
+    outcomes: Outcomes,
+    download_config: tfds.download.DownloadConfig,
+  ) -> tuple[Plan, Outcomes]:
+    """Writes the shards anew that have records to be left out."""
+    pairs = {
+      split: list(zip(plan[split], outcomes[split], strict=True))
+      for split in plan
+    }
+    new = {
+      shard.path: shorter
+      for members in pairs.values()
+      for shard, outcome in members
+      if (shorter := duplicates.without(shard, outcome, left_out))
+    }
+    with contextlib.closing(
+      self._write(list(new.values()), download_config)
+    ) as results:
+      written = dict(zip(new, results, strict=True))
+    for outcome in written.values():
+      self.num_resumed += outcome.resumed
+      self.rejects.extend(outcome.rejected)  # files that have gone meanwhile
+    self.rejects.check()
+    return (
+      {
+        split: [new.get(shard.path, shard) for shard, _ in members]
+        for split, members in pairs.items()
+      },
+      {
+        split: [written.get(shard.path, outcome) for shard, outcome in members]
+        for split, members in pairs.items()
+      },
+    )
+
   def _post_download_and_prepare_hook(self) -> None:
-    self.rejects.write(pathlib.Path(self.data_dir) / rejects.FILE_NAME)
+    folder = pathlib.Path(self.data_dir)
+    self.rejects.write(folder / rejects.FILE_NAME)
+    duplicates.write(folder / duplicates.FILE_NAME, self.duplicate_groups)

@@ -191,11 +191,11 @@ class Rejects:
 
   def summary(self) -> str:
     """Counts by reason: `truncated 3, no_signal 1`, or `none`."""
-    return _summary(self.counts)
+    return summary(self.counts)
 
   def left_out_summary(self) -> str:
     """Counts by reason of the records left out: `short_report 7`, or `none`."""
-    return _summary(self.left_out)
+    return summary(self.left_out)
 
   def write(self, path: pathlib.Path) -> None:
     """Writes a line for each record, a JSON object of id, reason and detail."""
@@ -206,6 +206,7 @@ class Rejects:
     files.write(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def _summary(counts: collections.Counter[str]) -> str:
+def summary(counts: collections.Counter[str]) -> str:
+  """Counts by reason, the largest first: `truncated 3, no_signal 1`."""
   ordered = sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
   return ", ".join(f"{reason} {n}" for reason, n in ordered) or "none"

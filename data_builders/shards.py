@@ -9,6 +9,7 @@ stop, the next build writes only the shards that have none.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -29,7 +30,7 @@ from cgdmer_jax import files
 from cgdmer_jax.errors import UserError, one_line
 from data_builders import rejects
 
-_FORMAT = "1"  # raise it when the same jobs give other bytes than before
+_FORMAT = "2"  # raise it when the same jobs give other bytes than before
 
 SHARD_BYTES = 64 << 20  # of signals; what a killed process loses at most
 
@@ -69,6 +70,22 @@ class Shard:
 
 
 @dataclasses.dataclass(frozen=True)
+class Made:
+  """What is made of a job.
+
+  Attributes:
+    fields: of the record, as `schema.features` wants them.
+    identity: bytes that only records of the same recording share; empty where
+      there are no recordings.
+    faults: why leads are invalid, a reason for each.
+  """
+
+  fields: Mapping[str, Any]
+  identity: bytes = b""
+  faults: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
   """What has become of the jobs of a shard.
 
@@ -76,12 +93,16 @@ class Outcome:
     num_examples: records written.
     num_bytes: their size before compression.
     rejected: records that cannot be used.
+    identities: hexadecimal `Made.identity` of all records, one after the other.
+    faults: reason -> number of leads that are invalid for it.
     resumed: the shard was finished by an earlier build.
   """
 
   num_examples: int
   num_bytes: int
   rejected: tuple[rejects.Rejection, ...]
+  identities: str = ""
+  faults: Mapping[str, int] = dataclasses.field(default_factory=dict)
   resumed: bool = False
 
 
@@ -111,11 +132,11 @@ class Writer:
   """Writes a shard unless it is finished; can be sent to other processes.
 
   Attributes:
-    make: job -> the fields of its record, or why there is none.
+    make: job -> its record, or why there is none.
     features: names and types of the fields of a record.
   """
 
-  make: Callable[[Any], Mapping[str, Any] | rejects.Rejection]
+  make: Callable[[Any], Made | rejects.Rejection]
   features: tfds.features.FeaturesDict
 
   def __call__(self, shard: Shard) -> Outcome:
@@ -158,21 +179,30 @@ class Writer:
       self.features.get_serialized_info()
     )
     num_examples, num_bytes, rejected = 0, 0, []
+    identities, faults = [], collections.Counter()
     with _array_record(path) as write:
       for job in jobs:
-        fields = self.make(job)
-        if isinstance(fields, rejects.Rejection):
-          rejected.append(fields)
+        made = self.make(job)
+        if isinstance(made, rejects.Rejection):
+          rejected.append(made)
           continue
         example = serializer.get_tf_example(
-          self.features.encode_example(fields)
+          self.features.encode_example(made.fields)
         )
         # The fields are a map, whose order differs between processes.
         record = example.SerializeToString(deterministic=True)
         write(record)
         num_examples += 1
         num_bytes += len(record)
-    return Outcome(num_examples, num_bytes, tuple(rejected))
+        identities.append(made.identity.hex())
+        faults.update(made.faults)
+    return Outcome(
+      num_examples,
+      num_bytes,
+      tuple(rejected),
+      "".join(identities),
+      dict(sorted(faults.items())),
+    )
 
 
 @contextlib.contextmanager
@@ -227,6 +257,8 @@ def read_outcome(shard: Shard) -> Outcome:
     note["num_examples"],
     note["num_bytes"],
     tuple(rejects.Rejection(**r) for r in note["rejected"]),
+    note["identities"],
+    note["faults"],
   )
 
 

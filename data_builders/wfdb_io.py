@@ -12,6 +12,7 @@ Format: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import math
 import os
@@ -43,11 +44,12 @@ _FORMATS: dict[str, tuple[Fraction, int | None]] = {
 
 # `int` and `float` take more than the format knows: 1_000, digits of other
 # scripts and numbers of any length.
+_SEGMENTS = re.compile(r"[^/]+/[1-9]\d{0,5}", re.ASCII)  # record, number
 _INT = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _FLOAT = r"[\d.]+(?:[eE][+-]?\d+)?"
 _RATE = re.compile(rf"({_FLOAT})(?:[/(].*)?", re.ASCII)
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?", re.ASCII)
-_FILE = re.compile(r"[\w.~-]+")  # no folders
+_FILE = re.compile(r"[\w.~-]+")
 _GAIN = re.compile(rf"(-?{_FLOAT})(?:\((-?\d+)\))?(?:/(\S+))?", re.ASCII)
 _LEAD_INDEX = {name.lower(): i for i, name in enumerate(LEADS)}
 
@@ -93,11 +95,7 @@ def read(path: str | os.PathLike[str]) -> codec.Recording:
   header_path = path.parent / f"{path.name}.hea"
   if not os.path.isfile(header_path):  # False for names that cannot exist, too
     raise rejects.MissingFile(header_path.name)
-  try:
-    text = header_path.read_bytes().decode("utf-8", errors="replace")
-  except OSError as e:
-    raise rejects.Unreadable(f"{header_path.name}: {e}") from e
-  header = parse_header(text)
+  header = parse_header(read_text(header_path), path.name)
   if path.name not in (header.name, pathlib.PurePath(header.name).stem):
     raise rejects.Unreadable(f"header of the record {header.name!r}")
   rows = _lead_rows(header.signals)
@@ -116,25 +114,43 @@ def read(path: str | os.PathLike[str]) -> codec.Recording:
   return codec.Recording(signal, present, header.sampling_rate)
 
 
-def parse_header(text: str) -> Header:
+def read_text(header: pathlib.Path) -> str:
+  """Reads a header, with or without the byte order mark of Windows' editors.
+
+  Raises:
+    rejects.Unreadable: the file cannot be read.
+  """
+  try:
+    content = header.read_bytes()
+  except OSError as e:
+    raise rejects.Unreadable(f"{header.name}: {e}") from e
+  if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    return content.decode("utf-16", errors="replace")
+  return content.decode("utf-8-sig", errors="replace")
+
+
+def parse_header(text: str, file_name: str = "") -> Header:
   """Parses a single-segment header.
+
+  Comments may stand behind a line, as in `V1 # noisy`, and the name of the
+  record behind a folder. A name such as `100/2` says that the record 100 has
+  two segments, unless `2` is the name of the file.
 
   Args:
     text: the content of a `.hea` file.
+    file_name: name of that file without suffix.
 
   Raises:
     rejects.Unreadable: the text is not such a header.
     rejects.WrongRate: it has no sampling rate, or one for each signal.
   """
-  lines = [
-    line
-    for line in map(str.strip, text.splitlines())
-    if line and not line.startswith("#")
-  ]
+  lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+  lines = list(filter(None, lines))
   if not lines:
     raise rejects.Unreadable("empty header")
   name, *fields = lines[0].split()  # dates at the end are not needed
-  if "/" in name:
+  base = name.rpartition("/")[2]
+  if _SEGMENTS.fullmatch(name) and base != file_name:
     raise rejects.Unreadable(f"multi-segment record {name}")
   if len(fields) < 3:
     raise rejects.Unreadable(f"record line {lines[0]!r} has no length")
@@ -151,7 +167,7 @@ def parse_header(text: str) -> Header:
     rate = float(rate[1] if rate else "")
   except ValueError:
     raise rejects.WrongRate(f"record line {lines[0]!r}") from None
-  return Header(name, rate, num_samples, tuple(map(_parse_signal, lines[1:])))
+  return Header(base, rate, num_samples, tuple(map(_parse_signal, lines[1:])))
 
 
 def _int(text: str) -> int:
@@ -163,9 +179,13 @@ def _int(text: str) -> int:
 def _parse_signal(line: str) -> Signal:
   """Parses a signal line; fields from the gain on may be absent."""
   fields = line.split(maxsplit=8)
+  if "/" in fields[0]:  # perhaps of another record
+    raise rejects.Unreadable(f"signal file in another folder: {line!r}")
   match = _FORMAT.fullmatch(fields[1]) if len(fields) > 1 else None
-  if not match or match[1] not in _FORMATS or not _FILE.fullmatch(fields[0]):
+  if not match or not _FILE.fullmatch(fields[0]):
     raise rejects.Unreadable(f"signal line {line!r}")
+  if match[1] not in _FORMATS:
+    raise rejects.Unreadable(f"signal format {match[1]}: {line!r}")
   format_, samples_per_frame, skew, byte_offset = match.groups()
   fields += [""] * (9 - len(fields))
   gain = _GAIN.fullmatch(fields[2] or "0")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.data import schema
-from data_builders import records, scp
+from data_builders import records, scp, shards
 from data_builders.synthetic_ecg import rhythm, simulator
 
 # Each split counts its records from a number of its own, far from the others:
@@ -95,5 +94,5 @@ class Builder(records.ShardedBuilder):
     )
 
 
-def _simulate(index: int, seed: int, sampling_rate: int) -> dict[str, Any]:
-  return simulator.record(seed, index, sampling_rate)
+def _simulate(index: int, seed: int, sampling_rate: int) -> shards.Made:
+  return shards.Made(simulator.record(seed, index, sampling_rate))

@@ -21,7 +21,7 @@ def make_recording(rate=RATE, seconds=10.0, present=None):
 
 def test_rounds_to_microvolts():
   recording = make_recording()
-  ecg, valid = codec.encode(recording, SPEC)
+  ecg, valid, _ = codec.encode(recording, SPEC)
   assert ecg.dtype == np.int16 and ecg.shape == (12, 5000)
   assert valid.dtype == bool and valid.all()
   assert np.abs(ecg - recording.signal).max() <= 0.5
@@ -29,7 +29,7 @@ def test_rounds_to_microvolts():
 
 def test_takes_the_first_samples():
   recording = make_recording(seconds=12)
-  ecg, _ = codec.encode(recording, SPEC)
+  ecg, _, _ = codec.encode(recording, SPEC)
   np.testing.assert_array_equal(ecg, np.rint(recording.signal[:, :5000]))
 
 
@@ -47,7 +47,7 @@ def test_resamples(rate, seconds):
   """Any rate gives the samples that the voltages have at 500 Hz."""
   recording = make_recording(rate, seconds + 1e-9)
   truth = make_recording(RATE).signal
-  ecg, valid = codec.encode(recording, SPEC)
+  ecg, valid, _ = codec.encode(recording, SPEC)
   assert valid.all() and ecg.shape == (12, 5000)
   assert np.abs(ecg - truth)[:, 100:-100].max() < 12  # of 2500 peak to peak
   if seconds > 10:  # the filter sees what follows the crop
@@ -57,7 +57,7 @@ def test_resamples(rate, seconds):
 def test_resampling_keeps_the_ends_of_an_offset_lead():
   recording = make_recording(1000)
   recording.signal[:] += 5000
-  ecg, _ = codec.encode(recording, SPEC)
+  ecg, _, _ = codec.encode(recording, SPEC)
   ends = np.r_[0:50, 4950:5000]
   truth = recording.signal[:, ::2]
   assert np.abs(ecg - truth)[:, ends].max() < 25
@@ -67,7 +67,7 @@ def test_downsampling_removes_what_would_alias():
   recording = make_recording(RATE)
   t = np.arange(5000) / RATE
   recording.signal[:] += 500 * np.sin(2 * np.pi * 90 * t)
-  ecg, _ = codec.encode(recording, codec.SignalSpec(100, 1000))
+  ecg, _, _ = codec.encode(recording, codec.SignalSpec(100, 1000))
   truth = make_recording(100).signal
   assert np.abs(ecg - truth)[:, 20:-20].max() < 20
 
@@ -82,7 +82,7 @@ def test_repairs_short_gaps_within_their_lead(gap_seconds, place, lead):
   start = {"start": 0, "middle": 2000, "end": 5000 - n}[place]
   gap = slice(start, start + n)
   recording.signal[lead, gap] = np.nan
-  ecg, valid = codec.encode(recording, SPEC)
+  ecg, valid, _ = codec.encode(recording, SPEC)
   assert valid.all()
   ends = [i for i in (start - 1, start + n) if 0 <= i < 5000]
   neighbours = clean.signal[lead, ends]
@@ -101,7 +101,7 @@ def test_a_long_gap_invalidates_its_lead_only(bad, place, lead):
   n = round(0.21 * RATE)
   start = {"start": 0, "middle": 2000, "end": 5000 - n}[place]
   recording.signal[lead, start : start + n] = bad
-  ecg, valid = codec.encode(recording, SPEC)
+  ecg, valid, _ = codec.encode(recording, SPEC)
   assert np.flatnonzero(~valid).tolist() == [lead]
   assert not ecg[lead].any()
   others = np.arange(12) != lead
@@ -114,7 +114,7 @@ def test_a_gap_never_reaches_beyond_itself_when_resampling():
   """Repaired after the filter, one missing sample would cost dozens."""
   recording = make_recording(1000)
   recording.signal[:, 4000] = np.nan
-  ecg, valid = codec.encode(recording, SPEC)
+  ecg, valid, _ = codec.encode(recording, SPEC)
   assert valid.all()
   assert np.abs(ecg - make_recording().signal)[:, 100:-100].max() < 15
 
@@ -122,28 +122,28 @@ def test_a_gap_never_reaches_beyond_itself_when_resampling():
 def test_gaps_behind_the_crop_do_not_matter():
   recording = make_recording(1000, 12)
   recording.signal[:, 10_000:] = np.nan
-  _, valid = codec.encode(recording, SPEC)
+  _, valid, _ = codec.encode(recording, SPEC)
   assert valid.all()
 
 
 def test_gap_that_a_crop_would_shorten_counts_whole():
   recording = make_recording(1000, 12)
   recording.signal[2, 9900:10_150] = np.nan
-  _, valid = codec.encode(recording, SPEC)
+  _, valid, _ = codec.encode(recording, SPEC)
   assert np.flatnonzero(~valid).tolist() == [2]
 
 
 def test_many_short_gaps_invalidate_a_lead():
   recording = make_recording()
   recording.signal[5, ::5] = np.nan
-  _, valid = codec.encode(recording, SPEC)
+  _, valid, _ = codec.encode(recording, SPEC)
   assert np.flatnonzero(~valid).tolist() == [5]
 
 
 def test_missing_lead_is_invalid_and_zero():
   present = np.ones(12, bool)
   present[LEADS.index("aVF")] = False
-  ecg, valid = codec.encode(make_recording(present=present), SPEC)
+  ecg, valid, _ = codec.encode(make_recording(present=present), SPEC)
   np.testing.assert_array_equal(valid, present)
   assert not ecg[~present].any() and ecg[present].any(axis=1).all()
 
@@ -152,7 +152,7 @@ def test_missing_lead_is_invalid_and_zero():
 def test_constant_lead_is_invalid(level):
   recording = make_recording()
   recording.signal[7] = level
-  ecg, valid = codec.encode(recording, SPEC)
+  ecg, valid, _ = codec.encode(recording, SPEC)
   assert np.flatnonzero(~valid).tolist() == [7]
   assert not ecg[7].any()
 
@@ -181,7 +181,7 @@ def _six_of(kind):
 )
 def test_six_leads_are_needed(kind, error):
   six, five = _six_of(kind)
-  _, valid = codec.encode(six, SPEC)
+  _, valid, _ = codec.encode(six, SPEC)
   assert valid.sum() == 6
   with pytest.raises(error):
     codec.encode(five, SPEC)
@@ -200,7 +200,7 @@ def test_all_nan_and_all_constant():
 def test_brief_spikes_are_clipped_more_is_rejected():
   recording = make_recording()
   recording.signal[4, 100:110] = -40_000
-  ecg, valid = codec.encode(recording, SPEC)
+  ecg, valid, _ = codec.encode(recording, SPEC)
   assert valid.all() and (ecg[4, 100:110] == -32767).all()
   recording.signal[4, 110] = 40_000
   with pytest.raises(rejects.OutOfRange, match="aVL"):
@@ -239,10 +239,10 @@ def test_absurd_voltages_are_missing_samples(rate, value, at):
   """They would drown the other samples in the resampling filter."""
   recording = make_recording(rate)
   spec = codec.SignalSpec(100, 1000)
-  truth, _ = codec.encode(recording, spec)
+  truth, _, _ = codec.encode(recording, spec)
   recording.signal[3, at] = value
   with np.errstate(all="raise"):
-    ecg, valid = codec.encode(recording, spec)
+    ecg, valid, _ = codec.encode(recording, spec)
   assert valid.all()
   error = np.abs(ecg.astype(int) - truth).max(axis=1)
   assert error[3] < 100 and not np.delete(error, 3).any()

@@ -138,7 +138,7 @@ def test_missing_lead(tmp_path):
   row = LEADS.index("V3")
   assert np.flatnonzero(~recording.present).tolist() == [row]
   assert np.isnan(recording.signal[row]).all()
-  ecg, valid = codec.encode(recording, codec.SignalSpec(100, 1000))
+  ecg, valid, _ = codec.encode(recording, codec.SignalSpec(100, 1000))
   assert not valid[row] and not ecg[row].any()
 
 
@@ -153,7 +153,7 @@ def test_long_15_lead_records_of_other_rates(tmp_path, fs, seconds, rate):
   mv = waves(np.arange(fs * seconds) / fs).round(3)
   path = write(tmp_path, [*LEADS, "vx", "vy", "vz"], mv, fs=fs)
   spec = codec.SignalSpec(rate, 10 * rate)
-  ecg, lead_valid = codec.encode(wfdb_io.read(path), spec)
+  ecg, lead_valid, _ = codec.encode(wfdb_io.read(path), spec)
   assert lead_valid.all()
   truth = 1e3 * waves(np.arange(10 * rate) / rate).T
   start = 0 if rate == 500 else 10  # half a filter, whose input starts at once
@@ -238,7 +238,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path):
   """Random damage gives a rejection or exactly the signal that was written."""
   path = write(tmp_path)
   spec = codec.SignalSpec(100, 1000)
-  truth, _ = codec.encode(wfdb_io.read(path), spec)
+  truth, _, _ = codec.encode(wfdb_io.read(path), spec)
   header, data = path.with_suffix(".hea"), path.with_suffix(".dat")
   contents = {f: f.read_bytes() for f in (header, data)}
   rng = np.random.default_rng(0)
@@ -250,7 +250,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path):
       damaged[at] = rng.integers(256)
     file.write_bytes(damaged[: rng.integers(1, 2 * len(damaged))])
     try:
-      ecg, _ = codec.encode(wfdb_io.read(path), spec)
+      ecg, _, _ = codec.encode(wfdb_io.read(path), spec)
       if file == data:
         np.testing.assert_array_equal(ecg, truth)
     except rejects.Rejected as e:

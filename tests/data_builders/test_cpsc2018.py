@@ -171,7 +171,7 @@ def test_short_recordings_are_followed_by_zeros(rate, config, length, tmp_path):
   smooth = scipy.signal.resample(rng.normal(0, 500, (12, 300)), 5000, axis=1)
   signal = smooth[:, :length] + 200
   recording = codec.Recording(signal, np.ones(12, bool), 500)
-  ecg, valid = codec.encode(recording, spec)
+  ecg, valid, _ = codec.encode(recording, spec)
   kept = -(-length * rate // 500)
   assert ecg.shape == (12, 10 * rate) and valid.all()
   assert not ecg[:, kept:].any() and ecg[:, kept - 1].any()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import rejects
+from data_builders import rejects, wfdb_io
 from tests.data_builders import wfdb_packer
 
 
@@ -80,6 +80,49 @@ def test_calibrations(text, every):
     return
   assert result.lead_valid.tolist() == valid.tolist()
   assert np.abs(result.ecg - truth)[valid].max() <= 0.5 + 1e-6
+
+
+# Name in the record line, name of the file -> what is said, or nothing.
+NAMES = {
+  ("100", "100"): None,
+  ("d/100", "100"): None,
+  ("d/e/100.mat", "100"): None,
+  ("s1/40689238", "40689238"): None,
+  ("100/2", "100"): "multi-segment record 100/2",
+  ("0000/00001", "00002"): "header of the record '00001'",
+  ("d/e/100", "200"): "header of the record '100'",
+}
+
+
+@pytest.mark.parametrize(("names", "message"), NAMES.items())
+def test_names_of_records(names, message, tmp_path):
+  record = plain_record()
+  files = wfdb_packer.render(record)
+  files.lines[0][0] = names[0]
+  for name, content in files.signals.items():
+    (tmp_path / name).write_bytes(content)
+  (tmp_path / f"{names[1]}.hea").write_bytes(files.header())
+  if message is None:
+    assert wfdb_io.read(tmp_path / names[1]).present.all()
+    return
+  with pytest.raises(rejects.Unreadable, match=message):
+    wfdb_io.read(tmp_path / names[1])
+
+
+@pytest.mark.parametrize(
+  ("column", "text", "message"),
+  [
+    (0, "d/x.dat", "signal file in another folder: 'd/x.dat 16 "),
+    (1, "508", "signal format 508: "),
+    (1, "x", "signal line "),
+  ],
+)
+def test_reasons(column, text, message):
+  record = plain_record()
+  files = wfdb_packer.render(record)
+  files.lines[1][column] = text
+  result = wfdb_packer.decode_files(files, record)
+  assert result.reason == "unreadable" and result.detail.startswith(message)
 
 
 @st.composite

@@ -32,7 +32,7 @@ def make(job, bad=()):
   if job.id in bad:
     return rejects.Rejection(job.id, bad[job.id], "by the test")
   rng = np.random.default_rng(int(job.id))
-  return {
+  fields = {
     "id": job.id,
     "subject_id": job.subject_id,
     "ecg": rng.integers(-999, 999, (12, 50)).astype(np.int16),
@@ -40,6 +40,8 @@ def make(job, bad=()):
     "report": job.report,
     "labels": dict(job.labels),
   }
+  faults = ("lost", "torn")[: int(job.id) % 3]
+  return shards.Made(fields, bytes([int(job.id)]), faults)
 
 
 def jobs_of(number):
@@ -96,7 +98,7 @@ def test_records_and_outcome(tmp_path):
   kept = [job for job in shard.jobs if job.id not in ("3", "7")]
   assert len(found) == 18
   for fields, job in zip(found, kept, strict=True):
-    expected = make(job)
+    expected = make(job).fields
     value = {k: f.bytes_list.value[0] for k, f in fields.items()}
     assert value["id"].decode() == job.id
     assert value["report"].decode() == job.report
@@ -104,6 +106,12 @@ def test_records_and_outcome(tmp_path):
     assert value["ecg"] == expected["ecg"].tobytes()
     assert value["lead_valid"] == expected["lead_valid"].tobytes()
     assert value["labels/sex"] == job.labels["sex"].tobytes()
+  numbers = [int(job.id) for job in kept]
+  assert bytes.fromhex(outcome.identities) == bytes(numbers)
+  assert outcome.faults == {
+    "lost": sum(i % 3 > 0 for i in numbers),
+    "torn": sum(i % 3 == 2 for i in numbers),
+  }
   assert shards.read_outcome(shard) == outcome
   assert sorted(p.name for p in shard.path.parent.iterdir()) == [
     "shard",

@@ -44,7 +44,7 @@ def test_real_records_equal_wfdb(real_data, tmp_path, name):
     np.testing.assert_allclose(recording.signal, expected, rtol=1e-12)
     if rate == 500:
       spec = codec.SignalSpec(500, 5000, 500)
-      ecg, valid = codec.encode(recording, spec)
+      ecg, valid, _ = codec.encode(recording, spec)
       error = np.abs(ecg - expected[:, :5000])[valid]
       assert error.max() <= 0.5 + 1e-9
       flat = np.ptp(expected[:, :5000], axis=1) == 0
@@ -64,7 +64,7 @@ def test_real_suffixed_headers(real_data, tmp_path):
   spec = codec.SignalSpec(500, 5000, source_rate=500)
   for path in suffixed:
     expected, _ = reference(path, tmp_path)
-    ecg, valid = codec.encode(wfdb_io.read(path), spec)
+    ecg, valid, _ = codec.encode(wfdb_io.read(path), spec)
     assert valid.all()
     assert np.abs(ecg - expected[:, :5000]).max() <= 0.5 + 1e-9
 
@@ -73,7 +73,7 @@ def test_real_ptb_is_resampled(real_data):
   for path in paths_of(real_data / "cinc2021" / "PTB"):
     recording = wfdb_io.read(path)
     assert recording.sampling_rate == 1000
-    ecg, valid = codec.encode(recording, codec.SignalSpec(500, 5000))
+    ecg, valid, _ = codec.encode(recording, codec.SignalSpec(500, 5000))
     simple = recording.signal[:, :10_000:2]
     correlation = [
       np.corrcoef(a, b)[0, 1] for a, b in zip(ecg, simple, strict=True)

@@ -199,7 +199,7 @@ def decode(folder, record):
     made = records.make_record(job, spec)
   if isinstance(made, rejects.Rejection):
     return made
-  return Decoded(made["ecg"], made["lead_valid"])
+  return Decoded(made.fields["ecg"], made.fields["lead_valid"])
 
 
 def decode_files(files, record):
@@ -291,8 +291,15 @@ def styled_files(draw, record):
   files = render(record)
   files.separator = draw(st.sampled_from([" ", "\t", "  "]))
   files.newline = draw(st.sampled_from(["\n", "\r\n", "\n\n", "\n# note\n"]))
-  suffixes = ["", "", ".mat", ".dat"] if record.format == "16" else [""]
-  files.lines[0][0] += draw(st.sampled_from(suffixes))
+  if record.format == "16":  # read without the wfdb package
+    encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
+    files.encoding = draw(encodings)
+    suffix = draw(st.sampled_from(["", "", ".mat", ".dat"]))
+    folder = draw(st.sampled_from(["", "", "a/", "records/2/"]))
+    files.lines[0][0] = f"{folder}{NAME}{suffix}"
+  if draw(st.booleans()):
+    for number in signal_lines(files):
+      files.lines[number] += draw(st.sampled_from([[], ["#", "I"], ["#x"]]))
   ways = ["", ".0", "/50", "/50(-3)"]
   files.lines[0][2] += draw(st.sampled_from(ways))
   files.lines[0] += draw(st.sampled_from([[], ["0:0:0", "01/01/2000"]]))
