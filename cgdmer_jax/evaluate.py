@@ -30,45 +30,25 @@ def run(
 ) -> bool:
   """Evaluates `config.encoders`; True at its end. See `evaluate`."""
   evaluation = config.evaluation
-  every = _open_data_sets(evaluation, data_dir)
+  every = open_data_sets(evaluation, data_dir)
   mesh = sharding.make_mesh(config.mesh)
   encoders = parse.parse(config.encoders, mesh, evaluation.batch_size)
-  _evaluate(encoders, every, evaluation, workdir)
+  evaluate(encoders, every, evaluation, workdir)
   return True
 
 
-def evaluate(
-  encoders: Sequence[features.Encoder],
-  evaluation: ConfigDict,
-  mesh: jax.sharding.Mesh,
-  workdir: pathlib.Path,
-  data_dir: pathlib.Path,
-) -> None:
-  """Does every task with every encoder on every data set, and compares.
-
-  Writes `features/`, `results/` and `figures/` below `workdir`; see
-  `summary.write`.
+def open_data_sets(
+  evaluation: ConfigDict, data_dir: pathlib.Path
+) -> list[DataSet]:
+  """The data sets to evaluate on.
 
   Args:
-    encoders: to be compared.
     evaluation: `config.evaluation`.
-    mesh: not needed, since encoders know their devices.
-    workdir: where results go.
     data_dir: where data sets are.
 
   Raises:
-    UserError: a data set, label set, task or encoder that does not exist; or
-      not a single task could be done.
+    UserError: one of them, or a label set, does not exist.
   """
-  del mesh
-  every = _open_data_sets(evaluation, data_dir)
-  _evaluate(encoders, every, evaluation, workdir)
-
-
-def _open_data_sets(
-  evaluation: ConfigDict, data_dir: pathlib.Path
-) -> list[DataSet]:
-  """The data sets to evaluate on; UserError if something is not there."""
   every = [
     DataSet(name, evaluation, data_dir)
     for name in data_set.choose(evaluation.datasets, data_dir)
@@ -83,13 +63,26 @@ def _open_data_sets(
   return every
 
 
-def _evaluate(
+def evaluate(
   encoders: Sequence[features.Encoder],
   every: Sequence[DataSet],
   evaluation: ConfigDict,
   workdir: pathlib.Path,
 ) -> None:
-  """See `evaluate`; `every` are its data sets."""
+  """Does every task with every encoder on every data set, and compares.
+
+  Writes `features/`, `results/` and `figures/` below `workdir`; see
+  `summary.write`.
+
+  Args:
+    encoders: to be compared.
+    every: data sets, from `open_data_sets`.
+    evaluation: `config.evaluation`.
+    workdir: where results go.
+
+  Raises:
+    UserError: an unknown task; or not a single one could be done.
+  """
   chosen = _choose_tasks(evaluation.tasks)
   done: list[results.Result] = []
   not_done: list[summary.NotDone] = []

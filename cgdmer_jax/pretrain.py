@@ -233,10 +233,9 @@ def _finish(
   if evaluation.tasks:
     evaluate.evaluate(
       pretrained.beside_random(trained, workdir, evaluation.batch_size),
+      evaluate.open_data_sets(evaluation, data_dir),
       evaluation,
-      trained.mesh,
       workdir,
-      data_dir,
     )
 
 

@@ -151,7 +151,8 @@ def test_what_a_run_leaves_is_good_for(whole, data_dir, tmp_path, caplog):
   assert loaded.step == 7 and loaded.name == "cg_dmer"
   # Another mesh scores the same.
   found = parse.parse(f"{whole},random", mesh, config.evaluation.batch_size)
-  evaluate.evaluate(found, config.evaluation, mesh, tmp_path, data_dir)
+  every = evaluate.open_data_sets(config.evaluation, data_dir)
+  evaluate.evaluate(found, every, config.evaluation, tmp_path)
   first, second = (
     macro(d, "zero_shot", "rhythm", "cg_dmer") for d in (whole, tmp_path)
   )
@@ -215,7 +216,8 @@ def test_recorded_data_sets_are_evaluated(
   )
   mesh = sharding.make_mesh((-1, 1, 1))
   found = parse.parse(str(whole), mesh, config.batch_size)
-  evaluate.evaluate(found, config, mesh, tmp_path, tmp_path)
+  every = evaluate.open_data_sets(config, tmp_path)
+  evaluate.evaluate(found, every, config, tmp_path)
   mode = "merl_compat" if splits else "fixed"
   files = [
     json.loads(path.read_text())

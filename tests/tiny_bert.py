@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cgdmer_jax.models import hf_bert
+from tests import small
 
 SIZES = hf_bert.BertConfig(50, 16, 3, 2, 24, 16)
 
@@ -18,3 +19,14 @@ def random_params(sizes, seed=0):
     lambda x: (x + 0.1 * rng.normal(size=x.shape)).astype(np.float32),
     params["params"],
   )
+
+
+def config_of(train, **report):
+  """The toy configuration as if `resolve` had read SIZES."""
+  c = small.config("recipe=clip").unlock()  # compiles sooner than the others
+  c.model.report.update(vars(SIZES))
+  c.report.update(checkpoint="given", train=train, **report)
+  c.data.statements = (0,)
+  c.optim.update(muon_lr=0.0, warmup_ratio=0.0)
+  c.loss.alignment = "sigmoid"  # which uses the bias too
+  return c.lock()

@@ -72,62 +72,83 @@ def tracing(
   strips = [
     dataclasses.replace(s, left=s.left * column_mm + _MARGIN_MM) for s in strips
   ]
-  width_mm = columns * column_mm
-  # A wide figure is shrunk on the page: larger letters stay readable.
-  scale = min(max(width_mm / 280, 1.0), 1.7)
-  lines = textwrap.wrap(report, int(width_mm / (2.2 * scale)))[:4]
-  head_mm = 2.0 + scale * (3.0 + 5.5 * len(lines))
-  foot_mm = 8.0 * scale
-  total = (width_mm + 2 * _SIDE_MM, height_mm + head_mm + foot_mm)
-  figure = blank(total[0] / _MM_PER_INCH, total[1] / _MM_PER_INCH)
-  axes = figure.add_axes(
-    (
-      _SIDE_MM / total[0],
-      foot_mm / total[1],
-      width_mm / total[0],
-      height_mm / total[1],
-    )
-  )
-  _draw_paper(axes, width_mm, height_mm)
+  page = _Page.around(columns * column_mm, height_mm, report)
+  axes = page.figure.add_axes(page.place)
+  _draw_paper(axes, columns * column_mm, height_mm)
   for i, name in enumerate(LEADS):
-    _draw_pulse(axes, strips[i], name, 10 * min(scale, 1.4))
+    _draw_pulse(axes, strips[i], name, 10 * min(page.scale, 1.4))
     x = strips[i].left + np.arange(ecg.shape[1]) / rate * _MM_PER_S
     if not valid[i]:
-      _draw_missing(axes, strips[i], x, 8 * scale)
+      _draw_missing(axes, strips[i], x, 8 * page.scale)
       continue
-    axes.plot(x, _height(strips[i], ecg[i]), color=INK, linewidth=0.85 * scale)
+    y = _height(strips[i], ecg[i])
+    axes.plot(x, y, color=INK, linewidth=0.85 * page.scale)
     if mask is not None:
       restored = None if reconstruction is None else reconstruction[i]
-      _draw_hidden(axes, strips[i], x, mask[i], restored, scale)
-  figure.text(
-    _SIDE_MM / total[0],
-    1 - 3.0 / total[1],
-    "\n".join(lines),
-    fontsize=11 * scale,
-    color=INK,
-    va="top",
-    linespacing=1.3,
-    parse_math=False,  # a report may hold dollar signs
-  )
-  figure.text(
-    _SIDE_MM / total[0],
-    0.35 * foot_mm / total[1],
-    "25 mm/s   10 mm/mV",
-    fontsize=9 * scale,
-    color=MUTED,
-    va="center",
-  )
+      _draw_hidden(axes, strips[i], x, mask[i], restored, page.scale)
   if mask is not None:
-    figure.legend(
-      handles=_legend(reconstruction is not None),
+    page.add_legend(_legend(reconstruction is not None))
+  return page.figure
+
+
+@dataclasses.dataclass(frozen=True)
+class _Page:
+  """A figure with its texts, and room for the tracing.
+
+  Attributes:
+    figure: with the report above and the scales below.
+    place: of the tracing: left, bottom, width and height as shares.
+    scale: of letters and lines. A wide figure is shrunk on the page: larger
+      letters stay readable.
+  """
+
+  figure: Figure
+  place: tuple[float, float, float, float]
+  scale: float
+
+  @classmethod
+  def around(cls, width_mm: float, height_mm: float, report: str) -> _Page:
+    """A page for a tracing of this size."""
+    scale = min(max(width_mm / 280, 1.0), 1.7)
+    lines = textwrap.wrap(report, int(width_mm / (2.2 * scale)))[:4]
+    head_mm = 2.0 + scale * (3.0 + 5.5 * len(lines))
+    foot_mm = 8.0 * scale
+    width, height = width_mm + 2 * _SIDE_MM, height_mm + head_mm + foot_mm
+    figure = blank(width / _MM_PER_INCH, height / _MM_PER_INCH)
+    left = _SIDE_MM / width
+    figure.text(
+      left,
+      1 - 3.0 / height,
+      "\n".join(lines),
+      fontsize=11 * scale,
+      color=INK,
+      va="top",
+      linespacing=1.3,
+      parse_math=False,  # a report may hold dollar signs
+    )
+    figure.text(
+      left,
+      0.35 * foot_mm / height,
+      "25 mm/s   10 mm/mV",
+      fontsize=9 * scale,
+      color=MUTED,
+      va="center",
+    )
+    place = left, foot_mm / height, width_mm / width, height_mm / height
+    return cls(figure, place, scale)
+
+  def add_legend(self, handles: list[Line2D | Patch]) -> None:
+    """Says what the shades and colours mean."""
+    height_mm = self.figure.get_figheight() * _MM_PER_INCH
+    self.figure.legend(
+      handles=handles,
       loc="lower right",
-      bbox_to_anchor=(1 - _SIDE_MM / total[0], 0.6 / total[1]),
+      bbox_to_anchor=(1 - self.place[0], 0.6 / height_mm),
       ncols=3,
       frameon=False,
-      fontsize=9 * scale,
+      fontsize=9 * self.scale,
       borderaxespad=0,
     )
-  return figure
 
 
 def _check(ecg, mask, reconstruction, valid, columns) -> None:

@@ -125,7 +125,7 @@ class Block(nn.Module):
 
 
 def stack(
-  block: type[nn.Module], depth: int, compute: Compute, **sizes
+  block: type[nn.Module], depth: int, compute: Compute, **sizes: int
 ) -> Callable[..., Array]:
   """Makes `depth` blocks that run in sequence, inside a compact module.
 

@@ -20,8 +20,8 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cgdmer_jax.arrays import Array
 from cgdmer_jax.errors import UserError, one_line
+from cgdmer_jax.train import checksums as checksums_lib
 from cgdmer_jax.train import restorable
 
 PyTree = Any
@@ -78,7 +78,7 @@ class Checkpointer:
     """
     if step == self.latest_step:
       return False
-    item = {"state": state, "checksums": _checksums(state)}
+    item = {"state": state, "checksums": checksums_lib.checksums(state)}
     with self._report_write_errors():
       self._finish()
       is_started = self._manager.save(
@@ -245,7 +245,7 @@ def _restore(
       " use that version"
     )
   names = sorted(x.removeprefix("state/") for x in saved if x != "checksums")
-  wanted = _leaves_by_path(abstract)
+  wanted = checksums_lib.leaves_by_path(abstract)
   kept = {
     name: saved[f"state/{name}"]
     for name in names
@@ -265,7 +265,7 @@ def _restore(
       ),
     )
   state = restored["state"]
-  checksums = np.asarray(_checksums(state))
+  checksums = np.asarray(checksums_lib.checksums(state))
   positions = [names.index(name) for name in sorted(wanted)]
   changed = np.flatnonzero(checksums != restored["checksums"][positions])
   if len(changed):
@@ -300,24 +300,6 @@ def _reading(directory: epath.Path) -> Iterator[None]:
     raise _Damaged(f"{type(failure).__name__}: {reason}") from failure
   if np.any(failed):
     raise _Damaged("another process cannot read it")
-
-
-@jax.jit
-def _checksums(state: PyTree) -> Array:
-  """Checksum of each array, uint32, in the order of their names.
-
-  It does not depend on the mesh. Orbax itself does not notice flipped bits.
-  """
-  leaves = _leaves_by_path(state)
-  return jnp.stack([_sum_of_bits(leaves[name]) for name in sorted(leaves)])
-
-
-def _sum_of_bits(x: Array) -> Array:
-  if x.dtype == bool:
-    x = x.astype(jnp.uint8)
-  kinds = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
-  bits = jax.lax.bitcast_convert_type(x, kinds[x.dtype.itemsize])
-  return jnp.sum(bits, dtype=jnp.uint32)
 
 
 def find_checkpoint(path: epath.PathLike) -> epath.Path:
@@ -387,16 +369,7 @@ def _copied(state: PyTree) -> PyTree:
 def _saved_arrays(directory: epath.Path) -> dict[str, Any]:
   """Name -> shape and dtype of the arrays in a checkpoint; reads no values."""
   metadata = ocp.PyTreeCheckpointHandler().metadata(directory / _ITEM)
-  return _leaves_by_path(metadata.tree)
-
-
-def _leaves_by_path(tree: PyTree) -> dict[str, Any]:
-  """Leaves of a tree by path, such as `params/encoder/kernel`."""
-  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-    for path, leaf in leaves
-  }
+  return checksums_lib.leaves_by_path(metadata.tree)
 
 
 def _check_same(

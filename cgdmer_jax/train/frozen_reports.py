@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
@@ -220,7 +220,7 @@ def _fill(model, params, table, source, suffix) -> None:
   )
 
 
-def _compute(model, params, table, path: epath.Path, shape) -> None:
+def _compute(model, params, table, path: pathlib.Path, shape) -> None:
   """Runs the frozen layers on all reports; writes the outputs to `path`."""
   dtype = jnp.dtype(model.compute.dtype)
   # NumPy's file format has no bfloat16.

@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.train import checkpoint
+from cgdmer_jax.train import checksums
 from cgdmer_jax.train.checkpoint import (
   Checkpointer,
   find_checkpoint,
@@ -314,7 +314,7 @@ def test_damaged_checkpoints_alone_begin_nothing_anew(tmp_path):
 
 def test_checksums_do_not_depend_on_the_mesh():
   four, one = (
-    np.asarray(checkpoint._checksums(make_state(devices))) for devices in (4, 1)
+    np.asarray(checksums.checksums(make_state(devices))) for devices in (4, 1)
   )
   np.testing.assert_array_equal(four, one)
   leaves = jax.tree.leaves(make_state())
