@@ -30,3 +30,8 @@ def config_of(train, **report):
   c.optim.update(muon_lr=0.0, warmup_ratio=0.0)
   c.loss.alignment = "sigmoid"  # which uses the bias too
   return c.lock()
+
+
+def named(tree):
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {sharding.path_name(path): np.asarray(x) for path, x in leaves}

@@ -23,7 +23,7 @@ from cgdmer_jax.train import (
 from configs import pretrain as pretrain_config
 from data_builders import build
 from tests import small, toy
-from tests.tiny_bert import SIZES, config_of, random_params
+from tests.tiny_bert import SIZES, config_of, named, random_params
 
 
 @pytest.mark.parametrize(

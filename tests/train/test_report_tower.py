@@ -21,7 +21,7 @@ from cgdmer_jax.train import (
   train_step,
 )
 from tests import small
-from tests.tiny_bert import SIZES, config_of, random_params
+from tests.tiny_bert import SIZES, config_of, named, random_params
 
 
 def build_model(config):
@@ -37,11 +37,6 @@ def split_of(path):
 def one_mesh():
   devices = np.array(jax.devices()[:1]).reshape(1, 1, 1)
   return jax.sharding.Mesh(devices, sharding.AXES)
-
-
-def named(tree):
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {sharding.path_name(path): np.asarray(x) for path, x in leaves}
 
 
 TRAINED_BLOCKS = {"frozen": (), "last_1": (2,), "last_2": (1, 2), "full": None}
