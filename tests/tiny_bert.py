@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cgdmer_jax import sharding
 from cgdmer_jax.models import hf_bert
 from tests import small
 
