@@ -23,8 +23,20 @@ def stop_parsing(error: Exception) -> NoReturn:
   stop(f"{message}; see --help")
 
 
+def print_anything() -> None:
+  """Lets a terminal show a substitute for a character that it does not have.
+
+  Names of runs and data sets may have any; without this, printing them may end
+  the program.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):  # not where tests catch it
+      stream.reconfigure(errors="replace")
+
+
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line, for `app.run(main, flags_parser=parse_flags)`."""
+  print_anything()
   try:
     return flags.FLAGS(argv)
   # Configuration files are read here, and raise the other errors.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from absl import app, flags, logging
 
-from cgdmer_jax import command
+from cgdmer_jax import command, paths
 from cgdmer_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -36,6 +36,8 @@ def export(checkpoint: str, output: str) -> None:
   from cgdmer_jax import sharding, trained_model
   from cgdmer_jax.models import hf_bert
 
+  checkpoint = paths.local(checkpoint, "--checkpoint")
+  output = paths.local(output, "--output")
   mesh = sharding.make_mesh((-1, 1, 1))
   loaded = trained_model.load(checkpoint, mesh)
   if not loaded.model.use_report:

@@ -6,7 +6,6 @@ Kept short: a task is a function of (config, workdir, data_dir).
 from __future__ import annotations
 
 import os
-import pathlib
 import sys
 
 from absl import app, flags, logging
@@ -82,11 +81,8 @@ def main(argv: list[str]) -> None:
     "bench": bench.run,
     "evaluate": evaluate.run,
   }
-  workdir = _WORKDIR.value or f"runs/{config.task}"
-  if "://" in workdir:
-    command.stop(f"--workdir={workdir} is no path; mount it and give its path")
-  workdir = pathlib.Path(workdir)
   try:
+    workdir = paths.local(_WORKDIR.value or f"runs/{config.task}", "--workdir")
     data_dir = paths.data_dir(paths.DATA_DIR.value)
     distributed.initialize()
     with distributed.leaving_together():

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import os
-import pathlib
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +21,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator
+
+from cgdmer_jax import files
 
 INK = "#1a1a1a"
 MUTED = "#666666"
@@ -50,14 +53,19 @@ class Row(Protocol):
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
   """Writes a figure as PNG, PDF or SVG by the ending of its name.
 
+  Texts are shown as they are: a dollar sign in the name of a run begins no
+  formula, and a character that the font lacks is shown as a box.
+
   Args:
     figure: from one of the functions below.
     path: folders are made.
-    dpi: of PNG.
+    dpi: dots per inch of PNG.
   """
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path, dpi=dpi, facecolor="white")
+  for text in figure.findobj(Text):
+    text.set_parse_math(False)
+  with files.replacing(path) as temporary, warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    figure.savefig(temporary, dpi=dpi, facecolor="white")
 
 
 def blank(width: float, height: float) -> Figure:
@@ -300,7 +308,13 @@ def _legend(
 ) -> None:
   """The encoders that are shown, by their colours and markers."""
   handles = [
-    Line2D([], [], label=name, **_style(encoders.index(name))) for name in names
+    # Matplotlib leaves out labels that begin with an underscore.
+    Line2D(
+      *([], []),
+      label=f" {name}" if name.startswith("_") else name,
+      **_style(encoders.index(name)),
+    )
+    for name in names
   ]
   width = 0.6 + 0.075 * max(map(len, names))  # of an entry, in inches
   columns = max(1, int(figure.get_figwidth() / width))

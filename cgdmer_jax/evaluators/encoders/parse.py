@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import jax
 from absl import logging
 
-from cgdmer_jax import trained_model
+from cgdmer_jax import paths, trained_model
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import (
@@ -57,16 +57,16 @@ def parse(
   if not words:
     raise UserError("no encoder: set --config.encoders, such as runs/pretrain")
   baselines = ("random", "random_grid", "random_convolutions")
-  paths = [w for w in words if w not in baselines and not w.endswith(".npz")]
-  if {"random", "random_grid"} & set(words) and not paths:
+  runs = [w for w in words if w not in baselines and not w.endswith(".npz")]
+  if {"random", "random_grid"} & set(words) and not runs:
     raise UserError("random takes its architecture from a run; add one")
   make = functools.partial(Pretrained, mesh=mesh, batch_size=batch_size)
   encoders: list[features.Encoder] = []
   for word in words:
     if word == "random":
-      encoders.append(make(paths[0], random="random"))
+      encoders.append(make(runs[0], random="random"))
     elif word == "random_grid":
-      encoders += _grid(paths[0], make)
+      encoders += _grid(runs[0], make)
     elif word == "random_convolutions":
       encoders.append(random_convolutions.RandomConvolutions(mesh, batch_size))
     elif word.endswith(".npz"):
@@ -85,7 +85,7 @@ def _split(names: str) -> list[str]:
   while words:
     joined = ((n, ",".join(words[:n])) for n in range(len(words), 1, -1))
     count, name = next(
-      ((n, name) for n, name in joined if pathlib.Path(name).exists()),
+      ((n, name) for n, name in joined if _exists(name)),
       (1, words[0]),
     )
     words = words[count:]
@@ -93,9 +93,18 @@ def _split(names: str) -> list[str]:
   return [name for name in found if name]
 
 
+def _exists(name: str) -> bool:
+  """Whether there is something of this name."""
+  try:
+    return paths.local(name, "--config.encoders").exists()
+  except OSError:  # several names joined are longer than a name may be
+    return False
+
+
 def _expand(name: str) -> list[str]:
   """The paths that a name stands for."""
-  if "*" not in name or pathlib.Path(name).exists():
+  name = str(paths.local(name, "--config.encoders"))
+  if "*" not in name or _exists(name):
     return [name]
   found = [path for path in sorted(glob.glob(name)) if _is_encoder(path)]
   if not found:

@@ -19,6 +19,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
+from cgdmer_jax import paths
 from cgdmer_jax.errors import UserError
 
 SCP_PROMPTS = pathlib.Path(__file__).with_name("scp.json")
@@ -43,7 +44,10 @@ def load(
     UserError: the file cannot be read or has another shape, or a label has no
       prompt.
   """
-  path = pathlib.Path(path or _ours(label_set))
+  if path:
+    path = paths.local(path, "--config.evaluation.prompts")
+  else:
+    path = _ours(label_set)
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
   except OSError as e:

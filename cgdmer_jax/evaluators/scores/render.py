@@ -25,7 +25,11 @@ def to_csv(rows: Sequence[Row]) -> str:
   return out.getvalue()
 
 
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$"}
+_LATEX = {c: f"\\{c}" for c in "&%_#${}"} | {
+  "\\": r"\textbackslash{}",
+  "~": r"\textasciitilde{}",
+  "^": r"\textasciicircum{}",
+}
 
 
 def to_latex(table: Table) -> str:
@@ -46,7 +50,7 @@ def to_latex(table: Table) -> str:
 
 def _latex(text: str) -> str:
   """The text with LaTeX's special characters escaped, bold parts bold."""
-  text = re.sub(r"[&%_#$]", lambda m: _LATEX[m[0]], text)
+  text = re.sub(r"[&%_#${}\\~^]", lambda m: _LATEX[m[0]], text)
   return re.sub(r"\*\*(.*?)\*\*", r"\\textbf{\1}", text)
 
 

@@ -58,6 +58,10 @@ class Identity:
   checkpoint: str = ""
   step: int | None = None
 
+  def __post_init__(self):
+    """Names are shown on one line, whatever a folder is called."""
+    object.__setattr__(self, "name", " ".join(self.name.split()))
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -113,7 +117,9 @@ def path_of(
   topic = "-".join(filter(None, (task, dataset, label_set)))
   topic = topic.replace("/", "_").replace(" ", "_")
   folder = pathlib.Path(workdir) / "results" / topic
-  return folder / f"{encoder.replace('/', '_')}-{key}.json"
+  # File systems limit a name to 255 bytes; the key tells results apart.
+  short = encoder.replace("/", "_").encode()[:100].decode(errors="ignore")
+  return folder / f"{short}-{key}.json"
 
 
 def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:

@@ -58,14 +58,9 @@ def write(
   """
   rows = comparison.compare_all(results, num_permutations)
   made = tables.make(rows, results, tasks)
-  console = rich.console.Console()
-  for table in made:
-    for part in render.to_rich(table, console.width):
-      console.print(part)
   texts = [render.to_markdown(table) for table in made]
   if not_done:
     texts.append(_list(not_done))
-    console.print(texts[-1], markup=False)
   folder = workdir / "results"
   document = _document(rows, results, not_done)
   for name, text in {
@@ -76,9 +71,17 @@ def write(
   }.items():
     files.write(folder / name, text)
   drawn = _draw(rows, results, tasks, workdir / "figures")
+  # Printed last: whatever happens to the terminal, the files are there.
+  console = rich.console.Console()
+  for table in made:
+    for part in render.to_rich(table, console.width):
+      console.print(part)
+  if not_done:
+    console.print(texts[-1], markup=False)
   console.print(
     f"tables: {folder / 'tables.md'}\nfigures: {', '.join(map(str, drawn))}",
     soft_wrap=True,
+    markup=False,
   )
 
 
