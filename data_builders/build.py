@@ -157,8 +157,11 @@ def build(
   if beam_options and not beam_runner:
     raise UserError("--beam_options needs --beam_runner")
   data_dir = paths.local(data_dir, "--data_dir")
-  manual_dir = manual_dir and paths.local(manual_dir, "--manual_dir")
-  splits_dir = splits_dir and paths.local(splits_dir, "--splits_dir")
+  # Empty ones are no paths: of a variable of the shell that is not set.
+  if manual_dir is not None:
+    manual_dir = paths.local(manual_dir, "--manual_dir")
+  if splits_dir is not None:
+    splits_dir = paths.local(splits_dir, "--splits_dir")
   parent = data_dir / dataset.partition("/")[0] / config.name
   final = parent / str(cls.VERSION)
   if final.exists() and not overwrite:

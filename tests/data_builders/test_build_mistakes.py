@@ -80,6 +80,8 @@ def test_manual_dir(own_corpus, tmp_path):
   data_dir = tmp_path / "data"
   with pytest.raises(UserError, match="absent is not a folder, or is empty"):
     ptb_xl_corpus.build_set(tmp_path / "absent", data_dir)
+  with pytest.raises(UserError, match="--manual_dir='' is no path"):
+    ptb_xl_corpus.build_set("", data_dir)
   (tmp_path / "empty").mkdir()
   with pytest.raises(UserError, match="not a folder, or is empty"):
     ptb_xl_corpus.build_set(tmp_path / "empty", data_dir)

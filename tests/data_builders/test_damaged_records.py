@@ -241,7 +241,7 @@ def rubbish_header(draw, record, files):
 
 
 def other_encoding(draw, record, files):
-  files.encoding = draw(st.sampled_from(["utf-16", "utf-32", "cp037"]))
+  files.encoding = draw(st.sampled_from(["utf-16-le", "utf-32", "cp037"]))
   return wfdb_packer.REJECTED
 
 
