@@ -31,8 +31,7 @@ from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import pretrained
-from cgdmer_jax.figures import reconstructions
-from cgdmer_jax.figures import results as figures
+from cgdmer_jax.figures import curves, reconstructions, style
 from cgdmer_jax.train import (
   checkpoint,
   checks,
@@ -227,7 +226,7 @@ def _finish(
 ) -> None:
   """Draws figures of the run, and evaluates the trained model."""
   if jax.process_index() == 0 and (lines := metrics.read_metrics(workdir)):
-    figures.save(figures.loss_curves(lines), workdir / "figures/loss.png")
+    style.save(curves.loss_curves(lines), workdir / "figures/loss.png")
   if trained.model.reconstruct and trained.step:
     reconstructions.draw(trained, validation, workdir / "figures")
   if evaluation.tasks:

@@ -101,3 +101,18 @@ def test_files_that_pages_name_exist():
     for name in re.findall(pattern, (ROOT / page).read_text("utf-8")):
       if not re.search("NAME|TASK|infarction", name):
         assert (ROOT / name.rstrip(".")).exists(), f"{page} names {name}"
+
+
+def test_names_that_pages_give_to_files_exist():
+  """`path.py`: `name`, as docs/method.md refers to the code."""
+  pattern = r"`([\w/]+\.py)`:((?:[\s,;]*`[\w.]+`)+)"
+  for page in PAGES:
+    text = (ROOT / page).read_text("utf-8")
+    for name, rest in re.findall(pattern, text):
+      paths = [ROOT / name, ROOT / "cgdmer_jax" / name]
+      path = next((p for p in paths if p.exists()), None)
+      assert path, f"{page} names {name}"
+      code = path.read_text("utf-8")
+      for symbol in re.findall(r"`([\w.]+)`", rest):
+        known = re.search(rf"\b{symbol.split('.')[-1]}\b", code)
+        assert known, f"{page}: {name} has no {symbol}"

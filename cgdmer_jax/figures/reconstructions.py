@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from cgdmer_jax.data.source import EcgSource
-from cgdmer_jax.figures import results, tracing
+from cgdmer_jax.figures import style, tracing
 from cgdmer_jax.models import masking
 from cgdmer_jax.trained_model import TrainedModel
 
@@ -45,4 +45,4 @@ def draw(
       lead_valid=record["lead_valid"],
       report=record["report"],
     )
-    results.save(figure, directory / f"tracing-{i + 1}.png")
+    style.save(figure, directory / f"tracing-{i + 1}.png")

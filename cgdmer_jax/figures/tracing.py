@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from cgdmer_jax.data.leads import LEADS, NUM_LEADS
-from cgdmer_jax.figures.results import INK, MUTED, VERMILION, blank
+from cgdmer_jax.figures.style import INK, MUTED, VERMILION, blank
 
 _FINE, _BOLD, _SHADE = "#f9e3e3", "#efbcbc", "#7f93a8"
 _MM_PER_S, _MM_PER_MV, _MM_PER_INCH = 25.0, 10.0, 25.4

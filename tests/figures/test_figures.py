@@ -8,6 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from cgdmer_jax.evaluators.scores.row import Row
+from cgdmer_jax.figures import curves, style
 from cgdmer_jax.figures import results as figures
 from cgdmer_jax.figures import tracing as ecg_figure
 
@@ -27,13 +28,13 @@ def test_restored_parts_are_drawn_over_hidden_patches_only():
   mask[2, 3:5], mask[2, 39], mask[7] = True, True, True
   figure = ecg_figure.tracing(ecg, 100, mask=mask, reconstruction=ecg + 0.2)
   (axes,) = figure.axes
-  restored = _curves(axes, figures.VERMILION)
+  restored = _curves(axes, style.VERMILION)
   assert [len(line.get_xdata()) for line in restored] == [50, 25, 1000]
   shades = [p for p in axes.patches if isinstance(p, Rectangle)]
   # 25 samples at 100 per second are 0.25 s, 6.25 mm of paper.
   assert [p.get_width() for p in shades] == pytest.approx([12.5, 6.25, 250])
   original = [
-    c for c in _curves(axes, figures.INK) if len(c.get_xdata()) == 1000
+    c for c in _curves(axes, style.INK) if len(c.get_xdata()) == 1000
   ]
   assert len(original) == 12
   # 0.2 mV above the recording are 2 mm.
@@ -58,12 +59,12 @@ def test_missing_lead_is_named_and_not_drawn(tmp_path):
     _ecg(), 100, lead_valid=valid, report="$5 or $\\no"
   )
   (axes,) = figure.axes
-  long = [c for c in _curves(axes, figures.INK) if len(c.get_xdata()) == 1000]
+  long = [c for c in _curves(axes, style.INK) if len(c.get_xdata()) == 1000]
   assert len(long) == 11
   texts = [t.get_text() for t in axes.texts]
   assert texts.count("lead missing or unusable") == 1
   assert set(ecg_figure.LEADS) <= set(texts)
-  figures.save(figure, tmp_path / "a.png", dpi=30)
+  style.save(figure, tmp_path / "a.png", dpi=30)
 
 
 @pytest.mark.parametrize(
@@ -91,20 +92,20 @@ def test_runs():
 def test_train_and_validation_share_a_panel():
   rows = [{"step": i, "train/loss": 1 / (i + 1)} for i in range(300)]
   rows += [{"step": 299, "validation/loss": 0.5, "lr": 1e-3, "x": None}]
-  figure = figures.loss_curves(rows)
+  figure = curves.loss_curves(rows)
   assert [a.get_title(loc="left") for a in figure.axes] == ["loss", "lr"]
   lengths = [len(line.get_xdata()) for line in figure.axes[0].lines]
   assert lengths == [300, 300, 1]  # raw, running mean, validation
   with pytest.raises(ValueError, match="no row has 'step'"):
-    figures.loss_curves([{"loss": 1.0}])
+    curves.loss_curves([{"loss": 1.0}])
 
 
 def test_running_mean():
   values = [1.0, 2.0, 6.0, 3.0]
   np.testing.assert_allclose(
-    figures.running_mean(values, 3), [1.5, 3, 11 / 3, 4.5]
+    curves.running_mean(values, 3), [1.5, 3, 11 / 3, 4.5]
   )
-  np.testing.assert_allclose(figures.running_mean(values, 1), values)
+  np.testing.assert_allclose(curves.running_mean(values, 1), values)
 
 
 def _rows(encoder, values):
@@ -130,14 +131,14 @@ def test_labels_are_sorted_and_the_skipped_named(tmp_path):
   assert names == ["L0", "L2", "macro average"]
   assert "L1" in figure.get_supxlabel()
   backend = matplotlib.get_backend()
-  figures.save(figure, tmp_path / "new" / "a.png", dpi=50)
+  style.save(figure, tmp_path / "new" / "a.png", dpi=50)
   assert (tmp_path / "new" / "a.png").stat().st_size > 1000
   assert matplotlib.get_backend() == backend
 
 
 def test_nothing_scored_still_makes_a_figure(tmp_path):
   figure = figures.auroc_per_label(_rows("a", [None]), ["a"])
-  figures.save(figure, tmp_path / "a.png", dpi=50)
+  style.save(figure, tmp_path / "a.png", dpi=50)
 
 
 def _entries(figure):
@@ -172,7 +173,7 @@ def test_encoders_look_the_same_in_every_figure(tmp_path):
   assert len(figure.axes) == 2
   labels = [t.get_text() for t in figure.axes[1].get_xticklabels()]
   assert labels == ["all", "QRS"]
-  figures.save(figure, tmp_path / "a.png", dpi=50)
+  style.save(figure, tmp_path / "a.png", dpi=50)
 
 
 def _one(name, encoders):

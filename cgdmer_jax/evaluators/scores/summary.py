@@ -16,6 +16,7 @@ from cgdmer_jax.evaluators.scores import comparison, render, tables
 from cgdmer_jax.evaluators.scores.results import Result, versions
 from cgdmer_jax.evaluators.scores.row import MACRO, Row
 from cgdmer_jax.figures import results as figures
+from cgdmer_jax.figures import style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _draw(
     suffix = f"{dataset}-{label_set}".replace("/", "-").replace(" ", "_")
     for name, figure in _figures(chosen, encoders, titles[key], tasks).items():
       drawn.append(directory / f"{name}-{suffix.rstrip('-')}.png")
-      figures.save(figure, drawn[-1])
+      style.save(figure, drawn[-1])
   return drawn
 
 
