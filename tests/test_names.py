@@ -100,8 +100,9 @@ def test_a_backslash_is_refused_before_anything_is_made(built, tmp_path):
     ("--config.encoders", "gs://bucket/run"),
   ],
 )
-def test_addresses_are_no_folders(flag, value, tmp_path):
-  done = main(tmp_path, f"{flag}={value}")
+def test_addresses_are_no_folders(flag, value, built, tmp_path):
+  known = "--config.evaluation.datasets=synthetic_ecg/tiny"
+  done = main(tmp_path, known, f"--data_dir={built}", f"{flag}={value}")
   assert done.returncode == 2
   assert done.stderr.splitlines()[-1].startswith(f"error: {flag}={value}")
   assert not [*tmp_path.iterdir()]

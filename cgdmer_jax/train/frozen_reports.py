@@ -246,7 +246,7 @@ def _compute(model, params, table, path: pathlib.Path, shape) -> None:
   quarters = np.array_split(np.argsort(table.length, kind="stable"), 4)
   began, done = time.monotonic(), 0
   for quarter in filter(len, quarters):
-    longest = reports.padded_length(table.length[quarter].max())
+    longest = reports.padded_length(int(table.length[quarter].max()))
     longest = min(longest, table.tokens.shape[1])
     count = max(1, _BATCH_TOKENS // longest) * len(devices)
     # Not more than there are, but the same number on every device.

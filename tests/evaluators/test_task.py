@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cgdmer_jax import evaluate, sharding
+from cgdmer_jax import evaluate
 from cgdmer_jax.config import fields
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
@@ -124,11 +124,11 @@ def test_a_task_cannot_read_what_it_does_not_declare(
 
   task = Task("dummy", run, order=0, labels="", options=("fractions",))
   monkeypatch.setitem(tasks.TASKS, "dummy", task)
-  mesh = sharding.make_mesh((-1, 1, 1))
   config = evaluation(datasets=DATASET, tasks=("dummy",))
   message = "'dummy' reads the option 'seeds' without declaring it"
   with pytest.raises(UndeclaredOption, match=message):
-    evaluate.evaluate([planted.Encoder()], config, mesh, tmp_path, data_dir)
+    every = evaluate.open_data_sets(config, data_dir)
+    evaluate.evaluate([planted.Encoder()], every, config, tmp_path)
   assert read == [((0.01, 0.1, 1.0), 1000)]
   assert not issubclass(UndeclaredOption, UserError)
 

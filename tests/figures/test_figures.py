@@ -33,9 +33,7 @@ def test_restored_parts_are_drawn_over_hidden_patches_only():
   shades = [p for p in axes.patches if isinstance(p, Rectangle)]
   # 25 samples at 100 per second are 0.25 s, 6.25 mm of paper.
   assert [p.get_width() for p in shades] == pytest.approx([12.5, 6.25, 250])
-  original = [
-    c for c in _curves(axes, style.INK) if len(c.get_xdata()) == 1000
-  ]
+  original = [c for c in _curves(axes, style.INK) if len(c.get_xdata()) == 1000]
   assert len(original) == 12
   # 0.2 mV above the recording are 2 mm.
   gap = restored[2].get_ydata() - original[7].get_ydata()

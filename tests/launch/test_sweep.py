@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cgdmer_jax.config import presets
-from cgdmer_jax.train import train_step
+from cgdmer_jax.train import checks
 from configs import pretrain
 from tests.launch.test_scripts import calls, record_calls
 
@@ -40,7 +40,7 @@ def test_every_point_is_a_configuration_that_fits(name):
     config = pretrain.get_config(option)
     with config.unlocked():
       config.update_from_flattened_dict(overrides)
-    train_step.check_config(config, 1000)
+    checks.check(config, 1000)
     found[point] = config.to_json()
   assert len(set(found.values())) == len(found) >= 3
   if name == "recipes":
