@@ -216,6 +216,7 @@ def test_full_disk(tmp_path):
   """A limit on the size of files stands in for the disk."""
   code = """
 import resource, signal, sys
+sys.dont_write_bytecode = True  # it would be cut, too
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 import pathlib
