@@ -21,10 +21,7 @@ from tests import toy
 ROOT = pathlib.Path(__file__).parents[1]
 # A comma separates encoders; a path that has one is found all the same.
 PUNCTUATION = "".join(c for c in string.punctuation if c not in "/\\")
-NAMES = (
-  f"_{PUNCTUATION} größe 心電図",
-  "~$x_{1}$\n[lr=1e-3]*",
-)
+NAME = f"_$x_1$\n{PUNCTUATION} größe 心電図"
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +41,8 @@ def features(path, data_dir):
   np.savez(path, ids=np.array(ids), features=np.array(rows))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_and_all_that_is_done_with_it(name, built, tmp_path):
+def test_a_run_and_all_that_is_done_with_it(built, tmp_path):
+  name = NAME
   workdir, data_dir = tmp_path / name, tmp_path / f"data{name}"
   shutil.copytree(built, data_dir)
   config = toy.get_config("recipe=clip").unlock()
