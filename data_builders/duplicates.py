@@ -157,11 +157,11 @@ def summary(groups: Sequence[Group]) -> str | None:
     )
     places = ", ".join(f"{k} {n}" for k, n in sorted(where.items()))
     text += f", {len(crossing)} of them in several splits ({places})"
+  if crossing:
+    text += f", {_examples(crossing)}"
   left_out = sum(len(group.left_out) for group in groups)
   if left_out:
     return f"{text}; {left_out} records were left out, one of each is kept"
-  if crossing:
-    text += f", {_examples(crossing)}"
   return f"{text}; the splits are published ones, so all are kept"
 
 

@@ -153,9 +153,6 @@ class Builder(label_modes.LabelModeBuilder):
       homepage="https://physionet.org/content/ptb-xl/1.0.3/",
     )
 
-  def _has_published_splits(self) -> bool:
-    return True  # the official folds, in both label modes
-
   def _signal_spec(self) -> codec.SignalSpec:
     rate = self.builder_config.sampling_rate
     return codec.SignalSpec(rate, _SECONDS * rate, source_rate=rate)
