@@ -19,14 +19,8 @@ import tensorflow_datasets as tfds
 
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
-from data_builders import (
-  codec,
-  label_modes,
-  records,
-  rejects,
-  splits,
-  wfdb_io,
-)
+from cgdmer_jax.recordings import codec, rejected, wfdb_io
+from data_builders import label_modes, records, splits
 
 _DX = re.compile(r"^#\s*Dx:(.*)$", re.MULTILINE | re.ASCII)
 
@@ -210,15 +204,15 @@ def read_dx(path: pathlib.Path) -> tuple[str, ...]:
     from before May 2020.
 
   Raises:
-    rejects.Rejected: there is no header, or it has no diagnosis.
+    rejected.Rejected: there is no header, or it has no diagnosis.
   """
   header = path.with_suffix(".hea")
   if not header.is_file():
-    raise rejects.MissingFile(header.name)
+    raise rejected.MissingFile(header.name)
   match = _DX.search("\n".join(wfdb_io.read_text(header).splitlines()))
   codes = [code.strip() for code in match[1].split(",")] if match else []
   if not any(codes):
-    raise rejects.BadMetadata(f"no diagnosis (#Dx) in {header.name}")
+    raise rejected.BadMetadata(f"no diagnosis (#Dx) in {header.name}")
   return tuple(filter(None, codes))
 
 

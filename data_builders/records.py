@@ -26,22 +26,21 @@ from tensorflow_datasets.core import dataset_builder
 
 from cgdmer_jax import progress
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.recordings import codec, rejected, wfdb_io
 from data_builders import (
   beam_pipeline,
-  codec,
   downloads,
   duplicates,
   processes,
   rejects,
   shards,
-  wfdb_io,
 )
 
 _JOBS_PER_WORKER = 500  # a worker starts in seconds and does 500 records/s
 
 Plan = Mapping[str, Sequence[shards.Shard]]  # of each split
 Outcomes = Mapping[str, Sequence[shards.Outcome]]  # of the shards of a plan
-Reader = Callable[[pathlib.Path], codec.Recording]  # raises rejects.Rejected
+Reader = Callable[[pathlib.Path], codec.Recording]  # raises rejected.Rejected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +77,7 @@ def make_record(
   """
   try:
     ecg, lead_valid, faults = codec.encode(read(job.path), spec)
-  except rejects.Rejected as e:
+  except rejected.Rejected as e:
     return rejects.Rejection(job.id, e.reason, str(e))
   fields = {
     "id": job.id,

@@ -28,6 +28,7 @@ from tensorflow_datasets.core import example_serializer
 
 from cgdmer_jax import files
 from cgdmer_jax.errors import UserError, one_line
+from cgdmer_jax.recordings import rejected
 from data_builders import rejects
 
 _FORMAT = "2"  # raise it when the same jobs give other bytes than before
@@ -43,10 +44,10 @@ _ARRAY_RECORD = "group_size:1,zstd:1"
 _FIXABLE = {
   cls.reason
   for cls in (
-    rejects.MissingFile,
-    rejects.Unreadable,
-    rejects.Truncated,
-    rejects.Corrupt,
+    rejected.MissingFile,
+    rejected.Unreadable,
+    rejected.Truncated,
+    rejected.Corrupt,
   )
 }
 

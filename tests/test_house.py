@@ -23,6 +23,7 @@ WINGS = (
   ("progress", "keyed", "config"),
   ("sharding", "distributed"),
   ("data",),
+  ("recordings",),
   ("models",),
   ("train",),
   ("trained_model",),

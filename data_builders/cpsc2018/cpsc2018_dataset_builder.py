@@ -14,16 +14,8 @@ import tensorflow_datasets as tfds
 from cgdmer_jax.data import schema
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import (
-  cinc,
-  codec,
-  downloads,
-  records,
-  rejects,
-  splits,
-  tables,
-  wfdb_io,
-)
+from cgdmer_jax.recordings import codec, rejected, wfdb_io
+from data_builders import cinc, downloads, records, splits, tables
 from data_builders.cpsc2018 import matlab
 
 _SECONDS = 10
@@ -126,18 +118,18 @@ class Builder(cinc.CincBuilder):
       for record_id, path in files.items():
         try:
           codes[record_id] = cinc.read_dx(path)
-        except rejects.Rejected as e:
+        except rejected.Rejected as e:
           self.rejects.add(record_id, e.reason, str(e))
     else:
       codes = read_reference(source_dir / _REFERENCE)
       for record_id in sorted(files.keys() - codes.keys()):
         detail = f"no row in {_REFERENCE}"
-        self.rejects.add(record_id, rejects.BadMetadata.reason, detail)
+        self.rejects.add(record_id, rejected.BadMetadata.reason, detail)
     vectors = {}
     for record_id, found in codes.items():
       try:
         vectors[record_id] = labels(found)
-      except rejects.BadMetadata as e:
+      except rejected.BadMetadata as e:
         self.rejects.add(record_id, e.reason, str(e))
     return vectors
 
@@ -152,12 +144,12 @@ def labels(codes: Iterable[str]) -> np.ndarray:
     uint8 (9,), order of `LABELS`.
 
   Raises:
-    rejects.BadMetadata: there is none, or an unknown one. Every record has one
+    rejected.BadMetadata: there is none, or an unknown one. Every record has one
       to three of the nine diagnoses, so the copy is another data set's.
   """
   codes = tuple(codes)
   if not codes or any(code not in _NAMES for code in codes):
-    raise rejects.BadMetadata(f"diagnoses {', '.join(codes) or 'none'}")
+    raise rejected.BadMetadata(f"diagnoses {', '.join(codes) or 'none'}")
   return cinc.multi_hot((_NAMES[code] for code in codes), LABEL_NAMES)
 
 
@@ -191,20 +183,20 @@ def read(path: pathlib.Path) -> codec.Recording:
       (12, samples), mV at 500 Hz, in the canonical lead order.
 
   Raises:
-    rejects.Rejected: the record cannot be read; the subclass says why.
+    rejected.Rejected: the record cannot be read; the subclass says why.
   """
   if _has_header(path):
     return wfdb_io.read(path)
   file = _file(path, ".mat")
   if not os.path.isfile(file):
-    raise rejects.MissingFile(file.name)
+    raise rejected.MissingFile(file.name)
   try:
     mv = matlab.read_field(file.read_bytes(), "ECG", "data")
   except (OSError, ValueError) as e:
-    raise rejects.Unreadable(f"{file.name}: {e}") from e
+    raise rejected.Unreadable(f"{file.name}: {e}") from e
   num_leads = NUM_LEADS
   if len(mv) != num_leads:
-    raise rejects.Unreadable(f"{file.name}: data of shape {mv.shape}")
+    raise rejected.Unreadable(f"{file.name}: data of shape {mv.shape}")
   with np.errstate(over="ignore"):  # infinite: no sample
     uv = 1e3 * mv
   return codec.Recording(uv, np.ones(num_leads, bool), _SOURCE_RATE)

@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import cinc, codec, downloads, rejects, splits
+from cgdmer_jax.recordings import codec, rejected
+from data_builders import cinc, downloads, splits
 
 _SECONDS = 10
 _SOURCE_RATE = 500
@@ -111,7 +112,7 @@ class Builder(cinc.CincBuilder):
     for record_id, path in files.items():
       try:
         vectors[record_id] = labels(cinc.read_dx(path))
-      except rejects.Rejected as e:
+      except rejected.Rejected as e:
         self.rejects.add(record_id, e.reason, str(e))
     return vectors
 
@@ -130,9 +131,9 @@ def labels(codes: Iterable[str]) -> np.ndarray:
     uint8 (38,), order of `CODES`.
 
   Raises:
-    rejects.BadMetadata: one of them is not a code.
+    rejected.BadMetadata: one of them is not a code.
   """
   codes = tuple(codes)
   if not all(code.isdecimal() for code in codes):
-    raise rejects.BadMetadata(f"diagnoses {', '.join(codes)}")
+    raise rejected.BadMetadata(f"diagnoses {', '.join(codes)}")
   return cinc.multi_hot(codes, CODES.values())

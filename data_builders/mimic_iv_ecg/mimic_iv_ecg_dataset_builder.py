@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cgdmer_jax.data import schema
-from data_builders import codec, downloads, records, rejects, tables
+from cgdmer_jax.recordings import codec, rejected
+from data_builders import downloads, records, tables
 from data_builders.mimic_iv_ecg import report_labels, reports
 
 _SECONDS = 10
@@ -132,7 +133,7 @@ class Builder(records.RecordBuilder):
       _, study_id, path = row
       try:
         measurement = match(row, measured, repeated)
-      except rejects.BadMetadata as e:
+      except rejected.BadMetadata as e:
         self.rejects.add(study_id, e.reason, str(e))
         continue
       subject_id, report = measurement.subject_id, measurement.report
@@ -231,26 +232,26 @@ def match(
     repeated: study ids of several records.
 
   Raises:
-    rejects.BadMetadata: it is not certain which patient, report and files
+    rejected.BadMetadata: it is not certain which patient, report and files
       belong together.
   """
   subject_id, study_id, path = row
   if not (subject_id.isdecimal() and study_id.isdecimal()):
-    raise rejects.BadMetadata(f"subject {subject_id!r}, study {study_id!r}")
+    raise rejected.BadMetadata(f"subject {subject_id!r}, study {study_id!r}")
   if study_id in repeated:
-    raise rejects.BadMetadata(f"study {study_id} is in {_RECORDS} repeatedly")
+    raise rejected.BadMetadata(f"study {study_id} is in {_RECORDS} repeatedly")
   found = _PATH.fullmatch(path)  # so no "..", and no absolute path
   if not found or found["study_id"] != study_id:
-    raise rejects.BadMetadata(f"study {study_id} has the path {path!r}")
+    raise rejected.BadMetadata(f"study {study_id} has the path {path!r}")
   measurement = measured.get(study_id)
   if measurement is None:
-    raise rejects.BadMetadata(f"study {study_id} is not in {_MEASUREMENTS}")
+    raise rejected.BadMetadata(f"study {study_id} is not in {_MEASUREMENTS}")
   if measurement.report is None:
-    raise rejects.BadMetadata(
+    raise rejected.BadMetadata(
       f"study {study_id} is in {_MEASUREMENTS} repeatedly"
     )
   if measurement.subject_id != subject_id:
-    raise rejects.BadMetadata(
+    raise rejected.BadMetadata(
       f"study {study_id} is of patient {subject_id} in {_RECORDS} and of"
       f" {measurement.subject_id} in {_MEASUREMENTS}"
     )

@@ -26,16 +26,8 @@ import tensorflow_datasets as tfds
 
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError
-from data_builders import (
-  codec,
-  downloads,
-  label_modes,
-  records,
-  rejects,
-  scp,
-  splits,
-  tables,
-)
+from cgdmer_jax.recordings import codec, rejected
+from data_builders import downloads, label_modes, records, scp, splits, tables
 
 _SECONDS = 10
 _SOURCE = "PTB-XL 1.0.3, https://physionet.org/content/ptb-xl/1.0.3/"
@@ -178,7 +170,7 @@ class Builder(label_modes.LabelModeBuilder):
       for record_id in published:
         if record_id not in known:
           detail = f"no row in {_DATABASE}"
-          self.rejects.add(record_id, rejects.BadMetadata.reason, detail)
+          self.rejects.add(record_id, rejected.BadMetadata.reason, detail)
       # A record that no table lists is in no split.
       rows = [row for row in rows if row["ecg_id"] in published]
       annotate = functools.partial(_look_up, published)
@@ -188,7 +180,7 @@ class Builder(label_modes.LabelModeBuilder):
         split, labels = annotate(row)
         job = _make_job(row, source_dir, config.path_column, labels)
         jobs[split].append(job)
-      except rejects.BadMetadata as e:
+      except rejected.BadMetadata as e:
         self.rejects.add(row["ecg_id"], e.reason, str(e))
     return jobs
 
@@ -233,10 +225,10 @@ def parse_codes(text: str) -> tuple[str, ...]:
     text: the column `scp_codes`, for instance "{'NORM': 100.0, 'SR': 0.0}".
 
   Raises:
-    rejects.BadMetadata: this is not a dictionary of strings.
+    rejected.BadMetadata: this is not a dictionary of strings.
   """
   if not _CODES.fullmatch(text):
-    raise rejects.BadMetadata(f"scp_codes {text!r}")
+    raise rejected.BadMetadata(f"scp_codes {text!r}")
   return tuple(re.findall("'([^']*)'", text))
 
 
@@ -280,11 +272,11 @@ def _derive(row: Mapping[str, str]) -> Annotation:
   """Annotation of a row of the database table from its fold and codes."""
   split = _SPLIT_OF_FOLD.get(row["strat_fold"])
   if split is None:
-    raise rejects.BadMetadata(f"strat_fold {row['strat_fold']!r}")
+    raise rejected.BadMetadata(f"strat_fold {row['strat_fold']!r}")
   try:
     return split, scp.labels(parse_codes(row["scp_codes"]))
   except ValueError as e:  # a code that PTB-XL does not define
-    raise rejects.BadMetadata(str(e)) from None
+    raise rejected.BadMetadata(str(e)) from None
 
 
 def _make_job(
@@ -296,14 +288,14 @@ def _make_job(
   """Job of a row of the database table."""
   patient = _PATIENT.fullmatch(row["patient_id"])
   if not patient:
-    raise rejects.BadMetadata(f"patient_id {row['patient_id']!r}")
+    raise rejected.BadMetadata(f"patient_id {row['patient_id']!r}")
   path = _PATH.fullmatch(row[path_column])
   if not path or path[1] != row["ecg_id"]:  # files of another record
-    raise rejects.BadMetadata(
+    raise rejected.BadMetadata(
       f"{path_column} {row[path_column]!r} of {row['ecg_id']!r}"
     )
   if _NO_TEXT.search(row["report"]):
-    raise rejects.BadMetadata(f"report {row['report']!r}")
+    raise rejected.BadMetadata(f"report {row['report']!r}")
   return records.RecordJob(
     id=row["ecg_id"],
     path=source_dir / row[path_column],

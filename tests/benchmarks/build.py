@@ -102,7 +102,8 @@ def seconds_each(name, number, run):
 
 def reading(number=500):
   from cgdmer_jax.data.source import EcgSource
-  from data_builders import codec, shards, wfdb_io
+  from cgdmer_jax.recordings import codec, wfdb_io
+  from data_builders import shards
   from data_builders.mimic_iv_ecg import mimic_iv_ecg_dataset_builder as mimic
 
   os.sched_setaffinity(0, {0})

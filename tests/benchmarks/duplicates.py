@@ -16,7 +16,8 @@ import time
 
 import numpy as np
 
-from data_builders import codec, duplicates, records, shards
+from cgdmer_jax.recordings import codec
+from data_builders import duplicates, records, shards
 
 NUMBER, NUM_SHARDS = 800_035, 1_431
 

@@ -10,7 +10,8 @@ import wfdb
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, cinc, codec, rejects, splits
+from cgdmer_jax.recordings import codec, rejected
+from data_builders import build, cinc, splits
 from data_builders.cpsc2018 import cpsc2018_dataset_builder as cpsc2018
 from tests.data_builders import cinc_corpora, data_sets
 
@@ -314,13 +315,13 @@ def test_reference_that_lists_a_record_twice(tmp_path):
 @pytest.mark.parametrize("name", ["", "x" * 300, "a\0b", "absent"])
 def test_impossible_names_are_missing_files(tmp_path, monkeypatch, name):
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(rejects.MissingFile):
+  with pytest.raises(rejected.MissingFile):
     cpsc2018.read(pathlib.Path() / name)
 
 
 @pytest.mark.parametrize("codes", [(), ("426177001",), ("2", "10"), ("SB",)])
 def test_other_diagnoses_are_rejected(codes):
-  with pytest.raises(cinc.rejects.BadMetadata):
+  with pytest.raises(cinc.rejected.BadMetadata):
     cpsc2018.labels(codes)
 
 

@@ -10,7 +10,8 @@ import wfdb
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, rejects, splits
+from cgdmer_jax.recordings import rejected
+from data_builders import build, splits
 from data_builders.csn import csn_dataset_builder as csn
 from tests.data_builders import cinc_corpora, data_sets
 
@@ -325,5 +326,5 @@ def test_user_mistakes(source, tmp_path):
 
 def test_what_is_no_code_is_rejected():
   assert named(csn.labels(["164889003", "1"])) == {"AFIB"}
-  with pytest.raises(rejects.BadMetadata, match="16488"):
+  with pytest.raises(rejected.BadMetadata, match="16488"):
     csn.labels(["164889003", "16488\ufffd003"])

@@ -5,7 +5,7 @@ import pytest
 import wfdb
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import codec
+from cgdmer_jax.recordings import codec
 from tests.data_builders import cinc_corpus, data_sets
 
 RATE = 500

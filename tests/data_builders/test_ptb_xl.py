@@ -6,7 +6,8 @@ import wfdb
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from data_builders import build, codec, rejects, scp, wfdb_io
+from cgdmer_jax.recordings import codec, rejected, wfdb_io
+from data_builders import build, scp
 from data_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
 from tests.data_builders import ptb_xl_corpus, ptb_xl_files
 
@@ -191,6 +192,6 @@ def test_wrong_rate_is_rejected(tmp_path):
   path = tmp_path / "r"
   ptb_xl_corpus.write_record(path, ptb_xl_corpus.signal(1, 500), 500)
   spec = ptb_xl.Builder(config="100hz", data_dir=tmp_path)._signal_spec()
-  with pytest.raises(rejects.WrongRate):
+  with pytest.raises(rejected.WrongRate):
     codec.encode(wfdb_io.read(path), spec)
   assert wfdb_io.read(path).sampling_rate == 500

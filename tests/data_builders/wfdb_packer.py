@@ -15,7 +15,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import codec, records, rejects
+from cgdmer_jax.recordings import codec
+from data_builders import records, rejects
 
 NAME = "r1"
 ROW = {name.lower(): i for i, name in enumerate(LEADS)}

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import rejects, wfdb_io
+from cgdmer_jax.recordings import rejected, wfdb_io
+from data_builders import rejects
 from tests.data_builders import wfdb_packer
 
 
@@ -105,7 +106,7 @@ def test_names_of_records(names, message, tmp_path):
   if message is None:
     assert wfdb_io.read(tmp_path / names[1]).present.all()
     return
-  with pytest.raises(rejects.Unreadable, match=message):
+  with pytest.raises(rejected.Unreadable, match=message):
     wfdb_io.read(tmp_path / names[1])
 
 

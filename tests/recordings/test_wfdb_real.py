@@ -8,7 +8,7 @@ import pytest
 import wfdb
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import codec, wfdb_io
+from cgdmer_jax.recordings import codec, wfdb_io
 
 DATA_SETS = ["CPSC2018", "CSN", "CPSC-Extra", "Georgia", "PTB", "PTB-XL"]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import codec, rejects
+from cgdmer_jax.recordings import codec, rejected
 
 RATE = 500
 SPEC = codec.SignalSpec(RATE, 5000)
@@ -174,9 +174,9 @@ def _six_of(kind):
 @pytest.mark.parametrize(
   ("kind", "error"),
   [
-    ("absent", rejects.MissingLeads),
-    ("nan", rejects.TooManyNan),
-    ("constant", rejects.NoSignal),
+    ("absent", rejected.MissingLeads),
+    ("nan", rejected.TooManyNan),
+    ("constant", rejected.NoSignal),
   ],
 )
 def test_six_leads_are_needed(kind, error):
@@ -190,10 +190,10 @@ def test_six_leads_are_needed(kind, error):
 def test_all_nan_and_all_constant():
   recording = make_recording()
   recording.signal[:] = np.nan
-  with pytest.raises(rejects.TooManyNan):
+  with pytest.raises(rejected.TooManyNan):
     codec.encode(recording, SPEC)
   recording.signal[:] = 0
-  with pytest.raises(rejects.NoSignal):
+  with pytest.raises(rejected.NoSignal):
     codec.encode(recording, SPEC)
 
 
@@ -203,7 +203,7 @@ def test_brief_spikes_are_clipped_more_is_rejected():
   ecg, valid, _ = codec.encode(recording, SPEC)
   assert valid.all() and (ecg[4, 100:110] == -32767).all()
   recording.signal[4, 110] = 40_000
-  with pytest.raises(rejects.OutOfRange, match="aVL"):
+  with pytest.raises(rejected.OutOfRange, match="aVL"):
     codec.encode(recording, SPEC)
 
 
@@ -213,7 +213,7 @@ def test_too_short(samples):
   short = codec.Recording(
     recording.signal[:, :samples], recording.present, RATE
   )
-  with pytest.raises(rejects.WrongLength, match=str(samples)):
+  with pytest.raises(rejected.WrongLength, match=str(samples)):
     codec.encode(short, SPEC)
 
 
@@ -221,14 +221,14 @@ def test_too_short(samples):
 def test_absurd_rates(rate):
   good = make_recording()
   recording = codec.Recording(good.signal, good.present, rate)
-  with pytest.raises(rejects.WrongRate):
+  with pytest.raises(rejected.WrongRate):
     codec.encode(recording, SPEC)
 
 
 def test_rate_of_the_data_set():
   spec = codec.SignalSpec(100, 1000, source_rate=100)
   codec.encode(make_recording(100), spec)
-  with pytest.raises(rejects.WrongRate, match="500 Hz instead of 100 Hz"):
+  with pytest.raises(rejected.WrongRate, match="500 Hz instead of 100 Hz"):
     codec.encode(make_recording(500), spec)
 
 

@@ -3,7 +3,7 @@ import pytest
 import wfdb
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import codec, rejects, wfdb_io
+from cgdmer_jax.recordings import codec, rejected, wfdb_io
 
 LEADS = list(LEADS)
 MIMIC_ORDER = [
@@ -163,38 +163,38 @@ def test_long_15_lead_records_of_other_rates(tmp_path, fs, seconds, rate):
 @pytest.mark.parametrize(
   ("old", "new", "error"),
   [
-    ("1000.0(0)/mV", "1000.0(0)/adu", rejects.UnknownUnit),
-    ("1000.0(0)/mV", "1000.0(0)/mmHg", rejects.UnknownUnit),
-    ("1000.0(0)/mV", "0(0)/mV", rejects.UnknownUnit),
-    ("1000.0(0)/mV", "gain/mV", rejects.Unreadable),
-    (" V1", " V2", rejects.AmbiguousLeads),
-    ("r 12 100 1000", "r 12 100 1001", rejects.Truncated),
-    ("r 12 100 1000", "r 12 100 999999999999", rejects.Truncated),
-    ("r 12 100 1000", "r 12 100 999", rejects.Corrupt),
-    ("r 12 100 1000", "r 12 100", rejects.Unreadable),
-    ("r 12 100 1000", "r 12 fast 1000", rejects.WrongRate),
-    ("r 12 100 1000", "r 13 100 1000", rejects.Unreadable),
-    ("r 12 100 1000", "r 0 100 1000", rejects.Unreadable),
-    ("r 12 100 1000", "r/2 12 100 1000", rejects.Unreadable),
-    ("r.dat 16", "r.dat 16x4", rejects.WrongRate),
-    ("r.dat 16", "r.dat 16:3", rejects.Unreadable),
-    ("r.dat 16", "r.dat 77", rejects.Unreadable),
-    ("r.dat 16", "../r.dat 16", rejects.Unreadable),
-    ("r.dat 16", "absent.dat 16", rejects.MissingFile),
-    ("r.dat 16", "..  16", rejects.MissingFile),
-    ("r.dat 16", ". 16", rejects.MissingFile),
-    ("r.dat 16", "r" * 999 + " 16", rejects.MissingFile),
-    ("r.dat 16", "r.dat 16x" + "9" * 5000, rejects.Unreadable),
-    ("r.dat 16", "r.dat 16+" + "9" * 4300, rejects.Unreadable),
-    ("r 12 100 1000", "r 12 100 " + "9" * 4300, rejects.Unreadable),
-    ("r 12 100 1000", "r 12 100 1_000", rejects.Unreadable),
-    ("r 12 100 1000", "r 12 1_00 1000", rejects.WrongRate),
-    ("r 12 100 1000", "r 12 \uff11\uff10\uff10 1000", rejects.WrongRate),
-    ("r 12 100 1000", "r 11 100 1000", rejects.Unreadable),
-    ("r 12 100 1000", "q 12 100 1000", rejects.Unreadable),
-    ("1000.0(0)/mV", "1000(" + "9" * 400 + ")/mV", rejects.Unreadable),
-    ("1000.0(0)/mV", "1e-320(0)/mV", rejects.UnknownUnit),
-    (" 0 I\n", "9" * 30 + " 0 I\n", rejects.Unreadable),
+    ("1000.0(0)/mV", "1000.0(0)/adu", rejected.UnknownUnit),
+    ("1000.0(0)/mV", "1000.0(0)/mmHg", rejected.UnknownUnit),
+    ("1000.0(0)/mV", "0(0)/mV", rejected.UnknownUnit),
+    ("1000.0(0)/mV", "gain/mV", rejected.Unreadable),
+    (" V1", " V2", rejected.AmbiguousLeads),
+    ("r 12 100 1000", "r 12 100 1001", rejected.Truncated),
+    ("r 12 100 1000", "r 12 100 999999999999", rejected.Truncated),
+    ("r 12 100 1000", "r 12 100 999", rejected.Corrupt),
+    ("r 12 100 1000", "r 12 100", rejected.Unreadable),
+    ("r 12 100 1000", "r 12 fast 1000", rejected.WrongRate),
+    ("r 12 100 1000", "r 13 100 1000", rejected.Unreadable),
+    ("r 12 100 1000", "r 0 100 1000", rejected.Unreadable),
+    ("r 12 100 1000", "r/2 12 100 1000", rejected.Unreadable),
+    ("r.dat 16", "r.dat 16x4", rejected.WrongRate),
+    ("r.dat 16", "r.dat 16:3", rejected.Unreadable),
+    ("r.dat 16", "r.dat 77", rejected.Unreadable),
+    ("r.dat 16", "../r.dat 16", rejected.Unreadable),
+    ("r.dat 16", "absent.dat 16", rejected.MissingFile),
+    ("r.dat 16", "..  16", rejected.MissingFile),
+    ("r.dat 16", ". 16", rejected.MissingFile),
+    ("r.dat 16", "r" * 999 + " 16", rejected.MissingFile),
+    ("r.dat 16", "r.dat 16x" + "9" * 5000, rejected.Unreadable),
+    ("r.dat 16", "r.dat 16+" + "9" * 4300, rejected.Unreadable),
+    ("r 12 100 1000", "r 12 100 " + "9" * 4300, rejected.Unreadable),
+    ("r 12 100 1000", "r 12 100 1_000", rejected.Unreadable),
+    ("r 12 100 1000", "r 12 1_00 1000", rejected.WrongRate),
+    ("r 12 100 1000", "r 12 \uff11\uff10\uff10 1000", rejected.WrongRate),
+    ("r 12 100 1000", "r 11 100 1000", rejected.Unreadable),
+    ("r 12 100 1000", "q 12 100 1000", rejected.Unreadable),
+    ("1000.0(0)/mV", "1000(" + "9" * 400 + ")/mV", rejected.Unreadable),
+    ("1000.0(0)/mV", "1e-320(0)/mV", rejected.UnknownUnit),
+    (" 0 I\n", "9" * 30 + " 0 I\n", rejected.Unreadable),
   ],
 )
 def test_headers_that_lie(tmp_path, old, new, error):
@@ -219,7 +219,7 @@ def test_truncated(tmp_path, fmt, lost):
   data = path.with_suffix(".dat")
   content = data.read_bytes()
   data.write_bytes(content[: max(len(content) - lost, 0)])
-  with pytest.raises(rejects.Truncated):
+  with pytest.raises(rejected.Truncated):
     wfdb_io.read(path)
 
 
@@ -230,7 +230,7 @@ def test_damaged_samples(tmp_path, fmt):
   content = bytearray(data.read_bytes())
   content[5000] ^= 0x10
   data.write_bytes(content)
-  with pytest.raises(rejects.Corrupt):
+  with pytest.raises(rejected.Corrupt):
     wfdb_io.read(path)
 
 
@@ -253,7 +253,7 @@ def test_damaged_files_never_raise_anything_else(tmp_path):
       ecg, _, _ = codec.encode(wfdb_io.read(path), spec)
       if file == data:
         np.testing.assert_array_equal(ecg, truth)
-    except rejects.Rejected as e:
+    except rejected.Rejected as e:
       reasons.add(e.reason)
     file.write_bytes(contents[file])
   assert reasons >= {"truncated", "corrupt", "unreadable"}
@@ -281,7 +281,7 @@ def test_longer_file_without_checksums(tmp_path):
   with path.with_suffix(".dat").open("ab") as f:
     f.write(b"\0\0")
   assert_leads(wfdb_io.read(path), millivolts())
-  with pytest.raises(rejects.Unreadable, match="24002 bytes instead of 24000"):
+  with pytest.raises(rejected.Unreadable, match="24002 bytes instead of 24000"):
     wfdb_io.read(without_checksums(path))
 
 
@@ -291,7 +291,7 @@ def test_signals_of_a_file_differ_in_format(tmp_path):
   header.write_text(header.read_text().replace("dat 16", "dat 16+0", 3))
   assert_leads(wfdb_io.read(path), millivolts())
   header.write_text(header.read_text().replace("dat 16+0", "dat 16+2", 1))
-  with pytest.raises(rejects.Unreadable, match="differ in format"):
+  with pytest.raises(rejected.Unreadable, match="differ in format"):
     wfdb_io.read(path)
 
 
@@ -299,7 +299,7 @@ def test_headers_that_only_wfdb_refuses(tmp_path):
   """It reads the formats other than 16, and knows no suffixes."""
   path = write(tmp_path, fmt="212")
   edit_header(path, "r 12", "r.mat 12")
-  with pytest.raises(rejects.Unreadable, match="HeaderSyntaxError"):
+  with pytest.raises(rejected.Unreadable, match="HeaderSyntaxError"):
     wfdb_io.read(path)
 
 
@@ -311,11 +311,11 @@ def test_record_name_in_the_header(tmp_path):
 
 
 def test_missing_files(tmp_path):
-  with pytest.raises(rejects.MissingFile, match="r.hea"):
+  with pytest.raises(rejected.MissingFile, match="r.hea"):
     wfdb_io.read(tmp_path / "r")
   path = write(tmp_path)
   path.with_suffix(".dat").unlink()
-  with pytest.raises(rejects.MissingFile, match="r.dat"):
+  with pytest.raises(rejected.MissingFile, match="r.dat"):
     wfdb_io.read(path)
 
 
@@ -324,11 +324,11 @@ def test_missing_files(tmp_path):
 )
 def test_files_that_are_no_header(tmp_path, content):
   (tmp_path / "r.hea").write_bytes(content)
-  with pytest.raises(rejects.Unreadable):
+  with pytest.raises(rejected.Unreadable):
     wfdb_io.read(tmp_path / "r")
 
 
 def test_folder_instead_of_header(tmp_path):
   (tmp_path / "r.hea").mkdir()
-  with pytest.raises(rejects.MissingFile):
+  with pytest.raises(rejected.MissingFile):
     wfdb_io.read(tmp_path / "r")

@@ -23,7 +23,7 @@ from fractions import Fraction
 import numpy as np
 
 from cgdmer_jax.data.leads import LEADS, NUM_LEADS
-from data_builders import codec, rejects
+from cgdmer_jax.recordings import codec, rejected
 
 _MICROVOLTS = {"uv": 1.0, "\u00b5v": 1.0, "\u03bcv": 1.0, "mv": 1e3, "v": 1e6}
 _DEFAULT_UNIT = "mV"  # by the format's definition
@@ -88,16 +88,16 @@ def read(path: str | os.PathLike[str]) -> codec.Recording:
     The recording in microvolt; other signals of the file are left out.
 
   Raises:
-    rejects.Rejected: files are missing, short, damaged or not understood, or
+    rejected.Rejected: files are missing, short, damaged or not understood, or
       the leads have no known unit; the subclass says which.
   """
   path = pathlib.Path(path)
   header_path = path.parent / f"{path.name}.hea"
   if not os.path.isfile(header_path):  # False for names that cannot exist, too
-    raise rejects.MissingFile(header_path.name)
+    raise rejected.MissingFile(header_path.name)
   header = parse_header(read_text(header_path), path.name)
   if path.name not in (header.name, pathlib.PurePath(header.name).stem):
-    raise rejects.Unreadable(f"header of the record {header.name!r}")
+    raise rejected.Unreadable(f"header of the record {header.name!r}")
   rows = _lead_rows(header.signals)
   # Not the calibration of other signals, vx for instance: nobody reads them.
   scales = {column: _scale(header.signals[column]) for column in rows.values()}
@@ -118,12 +118,12 @@ def read_text(header: pathlib.Path) -> str:
   """Reads a header, with or without the byte order mark of Windows' editors.
 
   Raises:
-    rejects.Unreadable: the file cannot be read.
+    rejected.Unreadable: the file cannot be read.
   """
   try:
     content = header.read_bytes()
   except OSError as e:
-    raise rejects.Unreadable(f"{header.name}: {e}") from e
+    raise rejected.Unreadable(f"{header.name}: {e}") from e
   if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
     return content.decode("utf-16", errors="replace")
   return content.decode("utf-8-sig", errors="replace")
@@ -141,32 +141,32 @@ def parse_header(text: str, file_name: str = "") -> Header:
     file_name: name of that file without suffix.
 
   Raises:
-    rejects.Unreadable: the text is not such a header.
-    rejects.WrongRate: it has no sampling rate, or one for each signal.
+    rejected.Unreadable: the text is not such a header.
+    rejected.WrongRate: it has no sampling rate, or one for each signal.
   """
   lines = [line.partition("#")[0].strip() for line in text.splitlines()]
   lines = list(filter(None, lines))
   if not lines:
-    raise rejects.Unreadable("empty header")
+    raise rejected.Unreadable("empty header")
   name, *fields = lines[0].split()  # dates at the end are not needed
   base = name.rpartition("/")[2]
   if _SEGMENTS.fullmatch(name) and base != file_name:
-    raise rejects.Unreadable(f"multi-segment record {name}")
+    raise rejected.Unreadable(f"multi-segment record {name}")
   if len(fields) < 3:
-    raise rejects.Unreadable(f"record line {lines[0]!r} has no length")
+    raise rejected.Unreadable(f"record line {lines[0]!r} has no length")
   try:
     count, num_samples = _int(fields[0]), _int(fields[2])
   except ValueError:
-    raise rejects.Unreadable(f"record line {lines[0]!r}") from None
+    raise rejected.Unreadable(f"record line {lines[0]!r}") from None
   if count < 1 or num_samples < 1 or len(lines) - 1 != count:
-    raise rejects.Unreadable(
+    raise rejected.Unreadable(
       f"{count} signals of {num_samples} samples, {len(lines) - 1} signal lines"
     )
   rate = _RATE.fullmatch(fields[1])
   try:
     rate = float(rate[1] if rate else "")
   except ValueError:
-    raise rejects.WrongRate(f"record line {lines[0]!r}") from None
+    raise rejected.WrongRate(f"record line {lines[0]!r}") from None
   return Header(base, rate, num_samples, tuple(map(_parse_signal, lines[1:])))
 
 
@@ -180,20 +180,20 @@ def _parse_signal(line: str) -> Signal:
   """Parses a signal line; fields from the gain on may be absent."""
   fields = line.split(maxsplit=8)
   if "/" in fields[0]:  # perhaps of another record
-    raise rejects.Unreadable(f"signal file in another folder: {line!r}")
+    raise rejected.Unreadable(f"signal file in another folder: {line!r}")
   match = _FORMAT.fullmatch(fields[1]) if len(fields) > 1 else None
   if not match or not _FILE.fullmatch(fields[0]):
-    raise rejects.Unreadable(f"signal line {line!r}")
+    raise rejected.Unreadable(f"signal line {line!r}")
   if match[1] not in _FORMATS:
-    raise rejects.Unreadable(f"signal format {match[1]}: {line!r}")
+    raise rejected.Unreadable(f"signal format {match[1]}: {line!r}")
   format_, samples_per_frame, skew, byte_offset = match.groups()
   fields += [""] * (9 - len(fields))
   gain = _GAIN.fullmatch(fields[2] or "0")
   try:
     if _int(samples_per_frame or "1") != 1:
-      raise rejects.WrongRate(f"signals of different rates: {line!r}")
+      raise rejected.WrongRate(f"signals of different rates: {line!r}")
     if _int(skew or "0"):
-      raise rejects.Unreadable(f"signals are shifted in time: {line!r}")
+      raise rejected.Unreadable(f"signals are shifted in time: {line!r}")
     value, baseline, unit = gain.groups() if gain else ("", None, None)
     return Signal(
       file_name=fields[0],
@@ -206,7 +206,7 @@ def _parse_signal(line: str) -> Signal:
       name=fields[8].strip(),
     )
   except ValueError:
-    raise rejects.Unreadable(f"signal line {line!r}") from None
+    raise rejected.Unreadable(f"signal line {line!r}") from None
 
 
 def _lead_rows(signals: tuple[Signal, ...]) -> dict[int, int]:
@@ -215,12 +215,12 @@ def _lead_rows(signals: tuple[Signal, ...]) -> dict[int, int]:
   for column, signal in enumerate(signals):
     row = _LEAD_INDEX.get(signal.name.lower())
     if row in rows:
-      raise rejects.AmbiguousLeads(f"two leads {signal.name!r}")
+      raise rejected.AmbiguousLeads(f"two leads {signal.name!r}")
     if row is not None:
       rows[row] = column
   if not rows:
     names = [s.name for s in signals]
-    raise rejects.MissingLeads(f"none of the 12 leads in {names}")
+    raise rejected.MissingLeads(f"none of the 12 leads in {names}")
   return rows
 
 
@@ -228,12 +228,12 @@ def _scale(signal: Signal) -> float:
   """Microvolts per digital unit."""
   factor = _MICROVOLTS.get(signal.unit.lower())
   if factor is None:
-    raise rejects.UnknownUnit(f"unit {signal.unit!r} of lead {signal.name}")
+    raise rejected.UnknownUnit(f"unit {signal.unit!r} of lead {signal.name}")
   if signal.gain == 0 or not math.isfinite(signal.gain):
-    raise rejects.UnknownUnit(f"no gain for lead {signal.name}")
+    raise rejected.UnknownUnit(f"no gain for lead {signal.name}")
   scale = factor / signal.gain
   if abs(scale) > codec.MAX_VALUE:  # one step leaves the range of a record
-    raise rejects.UnknownUnit(f"gain {signal.gain:g} of lead {signal.name}")
+    raise rejected.UnknownUnit(f"gain {signal.gain:g} of lead {signal.name}")
   return scale
 
 
@@ -244,10 +244,10 @@ def _read_digital(path: pathlib.Path, header: Header) -> np.ndarray:
     files.setdefault(signal.file_name, []).append(signal)
   for name, signals in files.items():
     if len({(s.format, s.byte_offset) for s in signals}) > 1:
-      raise rejects.Unreadable(f"the signals of {name} differ in format")
+      raise rejected.Unreadable(f"the signals of {name} differ in format")
     _check_size(path.parent / name, signals, header.num_samples)
   if sum(files.values(), []) != list(header.signals):
-    raise rejects.Unreadable("the signals of a file are not listed together")
+    raise rejected.Unreadable("the signals of a file are not listed together")
   if any(s.format != "16" for s in header.signals):
     return _read_with_wfdb(path, header)
   parts = [
@@ -265,7 +265,7 @@ def _read_int16(
   try:
     values = np.fromfile(path, "<i2", math.prod(shape), offset=offset)
   except OSError as e:
-    raise rejects.Unreadable(f"{path.name}: {e}") from e
+    raise rejected.Unreadable(f"{path.name}: {e}") from e
   return values.reshape(shape)
 
 
@@ -274,16 +274,16 @@ def _check_size(
 ) -> None:
   """Checks that a signal file is there and as long as its header says."""
   if not os.path.isfile(path):
-    raise rejects.MissingFile(path.name)
+    raise rejected.MissingFile(path.name)
   size = path.stat().st_size - signals[0].byte_offset
   samples, width = num_samples * len(signals), _FORMATS[signals[0].format][0]
   fewest = math.ceil(samples * width)
   if size < fewest:
-    raise rejects.Truncated(f"{path.name}: {size} of {fewest} bytes")
+    raise rejected.Truncated(f"{path.name}: {size} of {fewest} bytes")
   most = math.ceil(samples / width.denominator) * width.numerator
   # Nothing else would tell that the header is not of this file.
   if size > most and not any(s.checksum for s in signals):
-    raise rejects.Unreadable(
+    raise rejected.Unreadable(
       f"{path.name}: {size} bytes instead of {most}, and no checksum"
     )
 
@@ -295,9 +295,9 @@ def _read_with_wfdb(path: pathlib.Path, header: Header) -> np.ndarray:
   try:
     digital = wfdb.rdrecord(str(path), physical=False).d_signal
   except Exception as e:  # it raises whatever a damaged file leads to
-    raise rejects.Unreadable(f"{type(e).__name__}: {e}") from e
+    raise rejected.Unreadable(f"{type(e).__name__}: {e}") from e
   if digital.shape != (header.num_samples, len(header.signals)):
-    raise rejects.Truncated(f"{digital.shape[0]} samples")
+    raise rejected.Truncated(f"{digital.shape[0]} samples")
   return digital
 
 
@@ -312,4 +312,4 @@ def _verify_checksums(digital: np.ndarray, signals: tuple[Signal, ...]) -> None:
   sums = digital.sum(axis=0, dtype=np.int64)
   for total, signal in zip(sums, signals, strict=True):
     if signal.checksum is not None and (total - signal.checksum) % (1 << 16):
-      raise rejects.Corrupt(f"checksum of signal {signal.name}")
+      raise rejected.Corrupt(f"checksum of signal {signal.name}")

@@ -18,11 +18,11 @@ import numpy as np
 import scipy.signal
 
 from cgdmer_jax.data.leads import LEADS
-from data_builders import rejects
+from cgdmer_jax.recordings import rejected
 
 MAX_GAP_SECONDS = 0.2  # longer: the lead is invalid
 MAX_MISSING_FRACTION = 0.1  # more missing in all: the lead is invalid
-MIN_VALID_LEADS = 6  # fewer: the record is rejected
+MIN_VALID_LEADS = 6  # fewer: a data set rejects the record
 MIN_RANGE_UV = 1.0  # less, peak to peak: the lead carries no signal
 MAX_CLIPPED_SECONDS = 0.02  # a longer part of a lead off scale: rejected
 MAX_VALUE = np.iinfo(np.int16).max
@@ -72,6 +72,7 @@ class SignalSpec:
     num_samples: samples of each lead of the record.
     source_rate: Hz that the files of this data set have; another rate means a
       wrong file. None accepts every rate.
+    min_valid_leads: with fewer leads a recording is rejected.
     signal_samples: fewest and most of the `num_samples` that hold signal; zeros
       follow it. Shorter recordings are rejected. None: all of them.
   """
@@ -80,6 +81,7 @@ class SignalSpec:
   num_samples: int
   source_rate: float | None = None
   signal_samples: tuple[int, int] | None = None
+  min_valid_leads: int = MIN_VALID_LEADS
 
 
 class Encoded(NamedTuple):
@@ -104,19 +106,19 @@ def encode(recording: Recording, spec: SignalSpec) -> Encoded:
     spec: rate and length of the record.
 
   Raises:
-    rejects.Rejected: the recording cannot be used; the subclass says why.
+    rejected.Rejected: the recording cannot be used; the subclass says why.
   """
   ratio = _resampling_ratio(recording.sampling_rate, spec)
   fewest, most = spec.signal_samples or (spec.num_samples, spec.num_samples)
   length, needed = recording.signal.shape[1], math.ceil(fewest / ratio)
   if length < needed:
-    raise rejects.WrongLength(
+    raise rejected.WrongLength(
       f"{length} samples at {recording.sampling_rate:g} Hz; {needed} are needed"
     )
   used = min(length, math.ceil(most / ratio))
-  if np.count_nonzero(recording.present) < MIN_VALID_LEADS:
+  if np.count_nonzero(recording.present) < spec.min_valid_leads:
     names = [LEADS[i] for i in np.flatnonzero(recording.present)]
-    raise rejects.MissingLeads(f"only {', '.join(names)}")
+    raise rejected.MissingLeads(f"only {', '.join(names)}")
 
   rate = recording.sampling_rate
   margin = 0 if ratio == 1 else int(_MARGIN_SECONDS * rate)
@@ -125,16 +127,16 @@ def encode(recording: Recording, spec: SignalSpec) -> Encoded:
   faults = _find_gaps(missing, used, rate)
   faults[~recording.present] = MISSING
   valid = faults == ""
-  if np.count_nonzero(valid) < MIN_VALID_LEADS:
-    raise rejects.TooManyNan(
+  if np.count_nonzero(valid) < spec.min_valid_leads:
+    raise rejected.TooManyNan(
       f"{np.count_nonzero(valid)} leads have no gap over {MAX_GAP_SECONDS} s"
       f" and less than {MAX_MISSING_FRACTION:.0%} missing"
     )
   signal = _interpolate(signal, missing, valid)
   faults[valid & (np.ptp(signal[:, :used], axis=1) < MIN_RANGE_UV)] = CONSTANT
   valid = faults == ""
-  if np.count_nonzero(valid) < MIN_VALID_LEADS:
-    raise rejects.NoSignal(
+  if np.count_nonzero(valid) < spec.min_valid_leads:
+    raise rejected.NoSignal(
       f"{np.count_nonzero(valid)} leads are complete and not constant"
     )
   signal = np.where(valid[:, None], signal, 0.0)
@@ -182,12 +184,12 @@ def identify(
 def _resampling_ratio(rate: float, spec: SignalSpec) -> fractions.Fraction:
   """Record rate over file rate; rejects files with a wrong rate."""
   if spec.source_rate is not None and rate != spec.source_rate:
-    raise rejects.WrongRate(f"{rate:g} Hz instead of {spec.source_rate:g} Hz")
+    raise rejected.WrongRate(f"{rate:g} Hz instead of {spec.source_rate:g} Hz")
   if not (math.isfinite(rate) and rate > 0):
-    raise rejects.WrongRate(f"{rate:g} Hz")
+    raise rejected.WrongRate(f"{rate:g} Hz")
   ratio = spec.sampling_rate / fractions.Fraction(str(rate))
   if max(ratio.numerator, ratio.denominator) > _MAX_RATIO_TERM:
-    raise rejects.WrongRate(
+    raise rejected.WrongRate(
       f"{rate:g} Hz cannot be resampled to {spec.sampling_rate} Hz exactly"
     )
   return ratio
@@ -242,7 +244,7 @@ def _quantise(signal: np.ndarray, rate: int) -> np.ndarray:
   clipped = np.count_nonzero(np.abs(rounded) > MAX_VALUE, axis=1)
   if clipped.max() > MAX_CLIPPED_SECONDS * rate:
     lead = int(clipped.argmax())
-    raise rejects.OutOfRange(
+    raise rejected.OutOfRange(
       f"{clipped[lead]} samples of lead {LEADS[lead]} exceed"
       f" +-{MAX_VALUE} uV (up to {np.abs(signal[lead]).max():.0f} uV)"
     )
