@@ -1,1 +1,28 @@
 """CG-DMER: contrastive-generative ECG/report pretraining in JAX."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from cgdmer_jax.inference.model import EcgModel
+
+
+def load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
+  """Loads a trained model for recordings in mV, files and sentences.
+
+      model = cgdmer_jax.load("simulated")
+      shared, specific = model.encode_ecg(ecg_mv, 500, ["I", "II", "V1"])
+
+  Args:
+    name_or_directory: "simulated", the weights that come with the package,
+      trained on simulated recordings; a directory that `cgdmer_jax.pack` wrote;
+      or the workdir of a run or one of its checkpoints.
+
+  Raises:
+    UserError: there is no such model, or its files are damaged.
+  """
+  from cgdmer_jax.inference import model  # JAX takes a second to import
+
+  return model.load(name_or_directory)

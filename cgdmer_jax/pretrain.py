@@ -197,7 +197,7 @@ def run(
     config,
     prepared.training.objective.forward,
     state.params,
-    prepared.tokenizer,
+    lambda: prepared.tokenizer,
     str(workdir / "checkpoints" / str(schedule.steps)),
     schedule.steps,
   )

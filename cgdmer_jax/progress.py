@@ -87,6 +87,13 @@ class Progress:
       line = "  ".join(p for p in parts if p)
       print(line, file=self._stream, flush=True)
 
+  def say(self, line: str) -> None:
+    """Writes a line that stays, above the bar where there is one."""
+    if self._bar is not None:
+      self._bar.console.print(line, markup=False, highlight=False)
+    else:
+      print(line, file=self._stream, flush=True)
+
   @property
   def examples_per_second(self) -> float | None:
     """Rate over the last half minute; None before the second update."""

@@ -7,6 +7,7 @@ A workdir holds everything that is needed to use a checkpoint: `config.json`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ class TrainedModel:
     config: complete configuration of the pretraining.
     forward: the model with its preprocessing, on its mesh.
     params: parameters.
-    tokenizer: turns reports into tokens.
+    load_tokenizer: gives what turns reports into tokens; called once, when the
+      first report is read.
     checkpoint: folder that the parameters were read from; empty for random
       ones.
     step: number of updates of the parameters; None for random ones.
@@ -54,7 +56,7 @@ class TrainedModel:
   config: ConfigDict
   forward: Forward
   params: Any
-  tokenizer: Any
+  load_tokenizer: Callable[[], Any]
   checkpoint: str = ""
   step: int | None = None
 
@@ -62,6 +64,11 @@ class TrainedModel:
   def model(self) -> cgdmer.CGDMER:
     """The Flax model."""
     return self.forward.model
+
+  @functools.cached_property
+  def tokenizer(self) -> Any:
+    """Turns reports into tokens."""
+    return self.load_tokenizer()
 
   @property
   def mesh(self) -> jax.sharding.Mesh:
@@ -290,7 +297,9 @@ def load(
   forward = Forward(model, config.preprocess, mesh)
   if random:
     state = train_step.create_state(model, optax.identity(), mesh, config.seed)
-    return TrainedModel("random", config, forward, state.params, tokenizer)
+    return TrainedModel(
+      "random", config, forward, state.params, lambda: tokenizer
+    )
   directory = checkpoint.find_checkpoint(path)
   abstract = sharding.abstract(
     lambda: train_step.init_params(model, config.seed), mesh
@@ -300,7 +309,7 @@ def load(
     config,
     forward,
     checkpoint.load_params(directory, abstract),
-    tokenizer,
+    lambda: tokenizer,
     str(directory),
     int(directory.name),
   )

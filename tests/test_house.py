@@ -27,9 +27,10 @@ WINGS = (
   ("models",),
   ("train",),
   ("trained_model",),
+  ("inference",),
   ("figures",),
   ("evaluators",),
-  ("evaluate", "pretrain", "bench", "export", "main"),
+  ("evaluate", "pretrain", "bench", "export", "pack", "predict", "main"),
 )
 FLOOR = {wing: i for i, wings in enumerate(WINGS) for wing in wings}
 # Subpackages of a wing, in the same sense; what is not named lies above.
@@ -167,6 +168,7 @@ def test_the_command_line_is_parsed_before_jax_is_imported():
   code = inspect.cleandoc("""
     import sys
     import cgdmer_jax.export, cgdmer_jax.main
+    import cgdmer_jax.pack, cgdmer_jax.predict
     sys.exit("jax" in sys.modules or "numpy" in sys.modules)
   """)
   subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

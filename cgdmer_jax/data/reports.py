@@ -215,6 +215,17 @@ def tokenize(
   return tokens[:, :max_length], too_long / max(1, len(rows))
 
 
+def split_statements(text: str) -> list[str]:
+  """The statements of a report, without the marks at their ends.
+
+  Cut as in `tokenize_statements`.
+  """
+  parts = _SENTENCE_END.split(text.strip())
+  if len(parts) == 1:
+    parts = _CLAUSE_END.split(text.strip())
+  return [x for x in (part.strip(" .;\n") for part in parts) if x]
+
+
 def tokenize_statements(
   tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:

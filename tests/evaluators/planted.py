@@ -183,7 +183,7 @@ class Pretrained:
       config,
       Forward(Model(config.model, error), config.preprocess, mesh),
       params={"ecg_encoder": {"weight": jnp.ones((1, 12))}},
-      tokenizer=None,
+      load_tokenizer=lambda: None,
     )
 
   def trained_model(self):
