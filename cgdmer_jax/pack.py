@@ -34,71 +34,21 @@ _LABEL_SETS = flags.DEFINE_list(
 )
 
 
-def pack(
-  checkpoint: str,
-  output: str,
-  dataset: str = "",
-  label_sets: tuple[str, ...] = (),
-  data_dir: str | None = None,
-) -> None:
-  """Writes the run in `checkpoint` to the new folder `output`.
-
-  Args:
-    checkpoint: workdir or checkpoint.
-    output: folder to make.
-    dataset: calibrates; empty: the data set of the pretraining.
-    label_sets: which of its label sets; none: see `readout.fit`.
-    data_dir: folder of the built data sets.
-
-  Raises:
-    UserError: there is no such run or data set, it has no report encoder, or
-      `output` exists.
-  """
-  # Imported here: --help and a wrong flag need not wait for JAX.
-  import dataclasses
-
-  import jax
-  import numpy as np
-
-  from cgdmer_jax import sharding, trained_model
-  from cgdmer_jax.config import fields
-  from cgdmer_jax.evaluators import data_set, readout
-  from cgdmer_jax.inference import bundle
-
-  source = paths.local(checkpoint, "--checkpoint")
-  directory = paths.local(output, "--output")
-  if directory.exists():
-    raise UserError(f"{directory} exists; choose another --output")
-  trained = trained_model.load(source, sharding.make_mesh((-1, 1, 1)))
-  if not trained.model.use_report:
-    raise UserError(
-      f"{source}: recipe {trained.name!r} has no report encoder; choose a run"
-      " of another recipe"
-    )
-  rounded = jax.tree.map(
-    lambda x: x.astype(np.float16).astype(np.float32), trained.params
-  )
-  trained = dataclasses.replace(trained, params=rounded)
-  name = dataset or trained.config.data.dataset
-  splits = fields.evaluation(name, ())
-  splits.max_train = 0
-  data = data_set.DataSet(name, splits, paths.data_dir(data_dir))
-  fitted = readout.fit(trained, data, label_sets)
-  bundle.save(directory, trained, fitted)
-
-
 def main(argv: list[str]) -> None:
   """Packs the run that the flags name."""
   if len(argv) > 1:
     command.stop(f"unexpected argument {argv[1]!r}; see --help")
   logging.set_verbosity(logging.WARNING)
+  # Imported here: --help and a wrong flag need not wait for JAX.
+  from cgdmer_jax.evaluators import readout
+
   try:
-    pack(
-      _CHECKPOINT.value,
-      _OUTPUT.value,
+    readout.pack(
+      paths.local(_CHECKPOINT.value, "--checkpoint"),
+      paths.local(_OUTPUT.value, "--output"),
+      paths.data_dir(paths.DATA_DIR.value),
       _DATASET.value,
       tuple(_LABEL_SETS.value),
-      paths.DATA_DIR.value,
     )
   except UserError as error:
     command.stop(error)

@@ -164,11 +164,11 @@ def test_functions_are_short():
       assert lines <= 70, f"{path}:{node.lineno} {node.name}: {lines} lines"
 
 
-def test_the_command_line_is_parsed_before_jax_is_imported():
-  code = inspect.cleandoc("""
+@pytest.mark.parametrize("commands", ["export, main", "pack", "predict"])
+def test_the_command_line_is_parsed_before_jax_is_imported(commands):
+  code = inspect.cleandoc(f"""
     import sys
-    import cgdmer_jax.export, cgdmer_jax.main
-    import cgdmer_jax.pack, cgdmer_jax.predict
+    from cgdmer_jax import {commands}
     sys.exit("jax" in sys.modules or "numpy" in sys.modules)
   """)
   subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

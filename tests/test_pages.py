@@ -66,7 +66,7 @@ def check_python(words):
     return
   elif words[0] != "-m":
     assert words[0] == "own_encoder.py"  # run by test_extending.py
-  elif words[1] in ("cgdmer_jax.main", "cgdmer_jax.export"):
+  elif words[1].startswith("cgdmer_jax."):
     package, name = words[1].split(".")
     # What docs/extending.md adds stands for something that is there.
     added = {"uniform_clip": "clip", "nearest_record": "linear_probe"}
@@ -74,7 +74,7 @@ def check_python(words):
     for new, other in added.items():
       flags = [w.replace(new, other) for w in flags]
     code = _PARSE.format(package, name if name == "main" else "command")
-    load = f"import {words[1]}; {code}" if name == "export" else code
+    load = code if name == "main" else f"import {words[1]}; {code}"
     check([sys.executable, "-c", load, *flags])
   elif words[1] == "data_builders.build":
     code = "import sys; from absl import flags; import data_builders.build"

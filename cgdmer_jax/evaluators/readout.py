@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import pathlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
+from cgdmer_jax import sharding, trained_model
+from cgdmer_jax.config import fields
 from cgdmer_jax.data import reports
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.source import EcgSource
@@ -16,6 +21,7 @@ from cgdmer_jax.evaluators.data_set import DataSet
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.scores import calibration
 from cgdmer_jax.evaluators.tasks import zero_shot
+from cgdmer_jax.inference import bundle
 from cgdmer_jax.inference.readout import Label, Readout, unit
 from cgdmer_jax.recordings import codec, quality
 from cgdmer_jax.trained_model import TrainedModel
@@ -24,6 +30,48 @@ MIN_POSITIVES = 10  # of a label in validation; with fewer it has no probability
 NUM_STATEMENTS = 2000  # the most frequent ones
 NUM_REFERENCES = 1000
 _BATCH = 64
+
+
+def pack(
+  source: pathlib.Path,
+  directory: pathlib.Path,
+  data_dir: pathlib.Path,
+  dataset: str = "",
+  label_sets: Sequence[str] = (),
+) -> None:
+  """Writes a run as a directory that `cgdmer_jax.load` reads.
+
+  Args:
+    source: workdir of the run, or one of its checkpoints.
+    directory: to be made.
+    data_dir: folder of the built data sets.
+    dataset: calibrates; empty: the data set of the pretraining.
+    label_sets: which of its label sets; none: see `fit`.
+
+  Raises:
+    UserError: there is no such run or data set, it has no report encoder, or
+      `directory` exists.
+  """
+  if directory.exists():
+    raise UserError(f"{directory} exists; choose another --output")
+  trained = trained_model.load(source, sharding.make_mesh((-1, 1, 1)))
+  if not trained.model.use_report:
+    raise UserError(
+      f"{source}: recipe {trained.name!r} has no report encoder; choose a run"
+      " of another recipe"
+    )
+  # What is measured are the weights that are written.
+  trained = dataclasses.replace(
+    trained,
+    params=jax.tree.map(
+      lambda x: x.astype(np.float16).astype(np.float32), trained.params
+    ),
+  )
+  name = dataset or trained.config.data.dataset
+  splits = fields.evaluation(name, ())
+  splits.max_train = 0
+  data = DataSet(name, splits, data_dir)
+  bundle.save(directory, trained, fit(trained, data, label_sets))
 
 
 def fit(
