@@ -73,7 +73,7 @@ def read(
   try:
     import ecgdatakit
 
-    rate = _CHECKS[format_](path)
+    promised = _CHECKS[format_](path)
     with warnings.catch_warnings(record=True) as caught:
       warnings.simplefilter("always")
       parsed = ecgdatakit.FileParser.parse(path, units="uV")
@@ -85,11 +85,11 @@ def read(
   except Exception as e:
     raise rejected.Unreadable(f"damaged {format_}: {one_line(e, 150)}") from e
   texts = dict.fromkeys(one_line(w.message, 160) for w in caught)
-  return _recording(parsed, rate), tuple(texts)
+  return _recording(parsed, promised), tuple(texts)
 
 
-def _recording(parsed: Any, rate: float | None) -> codec.Recording:
-  """Checks and converts what ECGDataKit found; `rate` is that of the header."""
+def _recording(parsed: Any, promised: declared.Declared) -> codec.Recording:
+  """Checks and converts what ECGDataKit found."""
   leads = [x for x in parsed.leads if signals.lead_index(x.label) is not None]
   if not leads:
     names = [x.label for x in parsed.leads]
@@ -98,12 +98,15 @@ def _recording(parsed: Any, rate: float | None) -> codec.Recording:
   if len(rates) > 1:
     raise rejected.WrongRate(f"leads of different rates: {sorted(rates)} Hz")
   [whole] = rates  # an integer, in that package
-  rate = float(whole) if rate is None else rate
+  rate = promised.sampling_rate or float(whole)
   if abs(rate - whole) > 1:
     raise rejected.WrongRate(f"{whole} Hz read, {rate:g} Hz in the header")
   for lead in leads:
     if lead.is_raw or lead.units != "uV":
       raise rejected.UnknownUnit(f"lead {lead.label} has no unit of voltage")
   signals.check_size(sum(len(x.samples) for x in leads))
+  number, expected = len(leads[0].samples), promised.num_samples
+  if expected is not None and abs(number - expected) > 1:
+    raise rejected.Truncated(f"{number} of {expected} samples")
   names = [x.label for x in leads]
   return signals.recording(names, [x.samples for x in leads], 1.0, rate)

@@ -1,7 +1,6 @@
 """What the header of a file promises, compared with what the file holds.
 
-Each check raises `rejected.Rejected` if samples are missing, and returns the
-sampling rate in Hz where the header says it exactly, else None. Entities of XML
+Each check raises `rejected.Rejected` if samples are missing. Entities of XML
 are refused before anything parses the file: no ECG format has any.
 """
 
@@ -13,15 +12,28 @@ import codecs
 import pathlib
 import struct
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from cgdmer_jax.recordings import rejected, signals
 
 _SCP_HEADER = struct.Struct("<HI")
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
-def check_edf(path: pathlib.Path) -> float:
+class Declared(NamedTuple):
+  """What a header says of all leads; None where it does not say it.
+
+  Attributes:
+    sampling_rate: Hz.
+    num_samples: of each lead.
+  """
+
+  sampling_rate: float | None = None
+  num_samples: int | None = None
+
+
+def check_edf(path: pathlib.Path) -> Declared:
   """EDF (Kemp et al. 1992): a header of 256 bytes and 256 for each signal."""
   with path.open("rb") as file:
     head = file.read(256)
@@ -44,19 +56,22 @@ def check_edf(path: pathlib.Path) -> float:
   signals.check_size(records * sum(samples))
   needed = start + 2 * records * sum(samples)
   _check_bytes(path.stat().st_size, needed)
-  rates = {
-    n / seconds if seconds > 0 else 0.0
+  leads = {
+    n
     for label, n in zip(labels, samples, strict=True)
     if signals.lead_index(label) is not None
   }
-  if len(rates) > 1:
-    raise rejected.WrongRate(f"leads of different rates: {sorted(rates)} Hz")
-  if not rates:
+  if len(leads) > 1:
+    raise rejected.WrongRate(f"leads of different rates: {sorted(leads)}")
+  if not leads:
     raise rejected.MissingLeads(f"none of the 12 leads in {labels[:20]}")
-  return signals.check_rate(rates.pop())
+  [number] = leads
+  if not seconds > 0:
+    raise rejected.WrongRate(f"data records of {seconds:g} s")
+  return Declared(signals.check_rate(number / seconds), records * number)
 
 
-def check_dicom(path: pathlib.Path) -> float:
+def check_dicom(path: pathlib.Path) -> Declared:
   """DICOM PS3.3 C.10.9: samples, channels and rate of each waveform."""
   import pydicom
 
@@ -73,7 +88,8 @@ def check_dicom(path: pathlib.Path) -> float:
     signals.check_size(samples * channels)
     needed = samples * channels * int(group.WaveformBitsAllocated) // 8
     _check_bytes(len(group.WaveformData), needed)
-  return signals.check_rate(float(groups[0].SamplingFrequency))
+  rate = signals.check_rate(float(groups[0].SamplingFrequency))
+  return Declared(rate, int(groups[0].NumberOfWaveformSamples))
 
 
 def is_scp(head: bytes) -> bool:
@@ -86,7 +102,7 @@ def is_scp(head: bytes) -> bool:
   return number == 0 and pointers and size >= 6 + length
 
 
-def check_scp(path: pathlib.Path) -> None:
+def check_scp(path: pathlib.Path) -> Declared:
   """EN 1064, 5.3: checksum and length of the whole record."""
   content = path.read_bytes()
   checksum, size = _SCP_HEADER.unpack_from(content)
@@ -95,9 +111,10 @@ def check_scp(path: pathlib.Path) -> None:
   # CRC-CCITT with the initial value 0xFFFF, which binascii calls CRC-HQX.
   if binascii.crc_hqx(content[2:size], 0xFFFF) != checksum:
     raise rejected.Corrupt("checksum of the record")
+  return Declared()
 
 
-def check_muse(path: pathlib.Path) -> None:
+def check_muse(path: pathlib.Path) -> Declared:
   """GE MUSE: samples and bytes of each lead, and their CRC-32 where it is."""
   for lead in _parse(path).iter("LeadData"):
     samples, text = (
@@ -114,16 +131,42 @@ def check_muse(path: pathlib.Path) -> None:
     crc = _text(lead, "LeadDataCRC32")
     if crc.isdecimal() and int(crc) and int(crc) != zlib.crc32(content):
       raise rejected.Corrupt(f"checksum of lead {name}")
+  return Declared()
 
 
-def check_aecg(path: pathlib.Path) -> None:
-  """HL7 aECG: digits of each lead; a cut file is no XML any more."""
-  _parse(path)  # equal lengths are checked with the leads
+def check_aecg(path: pathlib.Path) -> Declared:
+  """HL7 aECG says no number; a cut file is no XML any more."""
+  increments = {
+    (x.get("value"), x.get("unit")) for x in _parse(path).iter("increment")
+  }
+  if len(increments) != 1 or next(iter(increments))[1] not in _SECONDS:
+    return Declared()
+  [(value, unit)] = increments
+  try:
+    step = float(value) * _SECONDS[unit]
+  except (TypeError, ValueError):
+    raise rejected.WrongRate(f"increment {value!r}") from None
+  if not step > 0:
+    raise rejected.WrongRate(f"increment {value} {unit}")
+  return Declared(signals.check_rate(1 / step))
 
 
-def check_philips(path: pathlib.Path) -> None:
-  """Philips: the form only; lengths are checked with the leads."""
-  _parse(path)
+def check_philips(path: pathlib.Path) -> Declared:
+  """Philips: number of leads, and their duration in ms."""
+  for wave in _parse(path).iter("parsedwaveforms"):
+    field = {k.rpartition("}")[2]: v for k, v in wave.attrib.items()}
+    names = field.get("leadlabels", "").split()
+    if names and field.get("numberofleads", str(len(names))) != str(len(names)):
+      raise rejected.Corrupt(
+        f"{field['numberofleads']} leads, {len(names)} names of leads"
+      )
+    try:
+      rate = float(field["samplespersecond"])
+      number = round(float(field["durationperchannel"]) * rate / 1000)
+    except (KeyError, ValueError, OverflowError):
+      continue
+    return Declared(signals.check_rate(rate), number)
+  return Declared()
 
 
 def decode(content: bytes) -> str:

@@ -166,6 +166,12 @@ def _parse(lines: list[str], delimiter: str) -> np.ndarray:
       [float(x.strip().strip("\"'") or "nan") for x in line.split(delimiter)]
       for line in lines
     ]
+    lengths = [len(row) for row in rows]
+    if len(set(lengths)) > 1:
+      at = next(i for i, n in enumerate(lengths) if n != lengths[0])
+      raise rejected.Unreadable(
+        f"sample {at + 1} has {lengths[at]} fields, the first {lengths[0]}"
+      )
     return np.array(rows, np.float64)
   except ValueError as e:
     raise rejected.Unreadable(f"no table of numbers: {e}") from None
