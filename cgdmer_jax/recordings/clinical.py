@@ -21,6 +21,7 @@ DICOM, EDF, SCP = "DICOM", "EDF", "SCP-ECG"
 AECG, MUSE, PHILIPS = "HL7 aECG", "GE MUSE XML", "Philips XML"
 
 _EXTRA = "needs the extra 'formats': pip install 'cgdmer-jax[formats]'"
+_REPEATED = re.compile(r"_\d+$")  # what ECGDataKit appends to a second `II`
 _XML = (  # in this order: the tags of two begin alike
   (AECG, re.compile(r"<(?:[\w.-]+:)?AnnotatedECG\b")),
   (PHILIPS, re.compile(r"<restingecgdata\b", re.I)),
@@ -90,10 +91,12 @@ def read(
 
 def _recording(parsed: Any, promised: declared.Declared) -> codec.Recording:
   """Checks and converts what ECGDataKit found."""
-  leads = [x for x in parsed.leads if signals.lead_index(x.label) is not None]
+  named = [(_REPEATED.sub("", x.label), x) for x in parsed.leads]
+  named = [x for x in named if signals.lead_index(x[0]) is not None]
+  names, leads = [x[0] for x in named], [x[1] for x in named]
   if not leads:
-    names = [x.label for x in parsed.leads]
-    raise rejected.MissingLeads(f"none of the 12 leads in {names[:20]}")
+    others = [x.label for x in parsed.leads][:20]
+    raise rejected.MissingLeads(f"none of the 12 leads in {others}")
   rates = {x.sampling_rate for x in leads}
   if len(rates) > 1:
     raise rejected.WrongRate(f"leads of different rates: {sorted(rates)} Hz")
@@ -108,5 +111,4 @@ def _recording(parsed: Any, promised: declared.Declared) -> codec.Recording:
   number, expected = len(leads[0].samples), promised.num_samples
   if expected is not None and abs(number - expected) > 1:
     raise rejected.Truncated(f"{number} of {expected} samples")
-  names = [x.label for x in leads]
   return signals.recording(names, [x.samples for x in leads], 1.0, rate)
