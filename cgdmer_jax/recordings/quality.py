@@ -68,7 +68,9 @@ def check(
   if amplitude_range:
     flags += _check_amplitude(amplitude_mv(recording), amplitude_range)
   rows = np.flatnonzero(recording.present)
-  signal = np.nan_to_num(recording.signal[rows])
+  # Single precision halves the time; a microvolt stays exact.
+  whole = np.nan_to_num(recording.signal).astype(np.float32)
+  signal = whole[rows]
   rate = recording.sampling_rate
   for kind, found, text in (
     ("flat", _flat(signal, rate), f"no signal in over {FLAT_SHARE:.0%} of"),
@@ -78,7 +80,7 @@ def check(
     names = tuple(LEADS[i] for i in rows[found])
     if names:
       flags.append(Flag(kind, names, f"{text} {', '.join(names)}"))
-  return (*flags, *_check_limb_leads(recording))
+  return (*flags, *_check_limb_leads(recording.present, whole))
 
 
 def _check_amplitude(amplitude: float, usual: tuple[float, float]):
@@ -123,21 +125,21 @@ def _noisy(signal: np.ndarray, rate: float) -> np.ndarray:
   width = max(round(0.04 * rate), 2)
   if signal.shape[1] <= 2 * width:
     return np.zeros(len(signal), bool)
-  total = np.cumsum(signal, axis=1)
-  mean = (total[:, width:] - total[:, :-width]) / width
-  middle = signal[:, width - width // 2 :][:, : mean.shape[1]]
-  rest = np.abs(middle - mean)[:, :: max(int(rate / 100), 1)]
+  step = max(int(rate / 100), 1)  # enough for a median
+  total = np.cumsum(signal, axis=1, dtype=np.float64)
+  mean = (total[:, width::step] - total[:, :-width:step]) / width
+  middle = signal[:, width - width // 2 :: step][:, : mean.shape[1]]
+  rest = np.abs(middle - mean[:, : middle.shape[1]])
   return 1.4826 * np.median(rest, axis=1) > NOISE_UV
 
 
-def _check_limb_leads(recording: Recording):
+def _check_limb_leads(has: np.ndarray, signal: np.ndarray):
   """Electrodes or leads that were exchanged.
 
   Arms: lead I is turned over, and does not look like V6, or without V6, aVR is
   upright. In 252 real recordings this says so of 1.2 %, and of 82 % of the same
   ones after the exchange by arithmetic.
   """
-  has, signal = recording.present, np.nan_to_num(recording.signal)
   i, ii, iii, avr, v6 = (signal[k] - signal[k].mean() for k in (0, 1, 2, 3, 11))
   if has[:3].all():
     size = np.sqrt((i**2).mean() + (ii**2).mean() + (iii**2).mean())
