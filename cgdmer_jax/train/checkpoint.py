@@ -20,6 +20,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
+from cgdmer_jax import keyed
 from cgdmer_jax.errors import UserError, one_line
 from cgdmer_jax.train import checksums as checksums_lib
 from cgdmer_jax.train import restorable
@@ -321,9 +322,33 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
   )
 
 
-def written(directory: epath.PathLike) -> str:
-  """Returns a text that tells apart two checkpoints of the same path."""
-  return (_absolute(directory) / "_CHECKPOINT_METADATA").read_text()
+def content(directory: epath.PathLike) -> str:
+  """Hash of what a checkpoint holds, wherever it lies.
+
+  It is made of the checksums in the checkpoint; no parameter is read.
+
+  Raises:
+    UserError: the checkpoint is damaged.
+  """
+  directory = _absolute(directory)
+  try:
+    with _reading(directory):
+      names = sorted(set(_saved_arrays(directory)) - {"checksums"})
+      item = {"checksums": np.zeros(len(names), np.uint32)}
+      restored = ocp.PyTreeCheckpointHandler().restore(
+        directory / _ITEM,
+        args=ocp.args.PyTreeRestore(
+          item=item,
+          restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+          partial_restore=True,
+        ),
+      )
+  except _Damaged as e:
+    raise UserError(
+      f"checkpoint {directory} is damaged ({e}); choose another step"
+    ) from e
+  sums = np.asarray(restored["checksums"]).tolist()
+  return keyed.make_key(names, sums)
 
 
 def steps(workdir: epath.PathLike) -> list[int]:

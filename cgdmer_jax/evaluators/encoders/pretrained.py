@@ -65,11 +65,10 @@ class Pretrained:
       step = fields["step"] = int(directory.name)
       if step < config.train.steps:
         fields["name"] += f", step {step}"
-      # Another run of the same name, in the same place, is another.
-      fields["written"] = checkpoint.written(directory)
     decisive = saved.decisive(config)
-    fingerprint = results.make_key(decisive, decimate, fields)
-    fields.pop("written", None)
+    # Neither names nor places: what is moved or copied stays what it is.
+    weights = "random" if random else checkpoint.content(directory)
+    fingerprint = results.make_key(decisive, decimate, weights)
     decisive.pop("seed", None)
     self.identity = results.Identity(
       fingerprint=fingerprint,
