@@ -25,7 +25,7 @@ WINGS = (
   ("data",),
   ("models",),
   ("train",),
-  ("trained_model",),
+  ("trained_model", "warm_start"),
   ("figures",),
   ("evaluators",),
   ("evaluate", "pretrain", "bench", "export", "main"),

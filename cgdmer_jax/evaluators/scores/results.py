@@ -5,7 +5,8 @@ everything that was measured and what it was measured on. The key is a hash of
 what the result depends on: encoder, records, options. Scores of every test
 record and the resamples lie beside it in an `.npz`, so that results, from
 different checkpoints or even different machines, can be compared later by
-paired tests.
+paired tests. What a task has made, such as a classifier, lies in a folder of
+the same name.
 
 The arrays are renamed into place before the JSON, which carries their checksum:
 a reader never sees half a result, nor the arrays of another run.
@@ -20,6 +21,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 from importlib import metadata
 from typing import Any
 
@@ -174,6 +176,8 @@ def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:
     "sha256": hashlib.sha256(content).hexdigest(),
   }
   text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+  for name, made in result.findings.files.items():
+    files.write(path.with_suffix("") / name, made)
   files.write(path.with_suffix(".npz"), content)
   files.write(path, text)
   _remove_replaced(path, result.encoder)
@@ -193,6 +197,7 @@ def _remove_replaced(path: pathlib.Path, encoder: Identity) -> None:
     if old.fingerprint == encoder.fingerprint or old.place == encoder.place:
       other.unlink()
       other.with_suffix(".npz").unlink(missing_ok=True)
+      shutil.rmtree(other.with_suffix(""), ignore_errors=True)
 
 
 def to_dict(result: Result) -> dict:
