@@ -21,8 +21,8 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import data_set, tasks
 from cgdmer_jax.evaluators.data_set import DataSet
 from cgdmer_jax.evaluators.encoders import features, parse
-from cgdmer_jax.evaluators.scores import results, summary
-from cgdmer_jax.evaluators.task import Inputs, Options, Task, make_key
+from cgdmer_jax.evaluators.scores import gathering, results, summary
+from cgdmer_jax.evaluators.task import Inputs, Options, Task, make_protocol
 
 
 def run(
@@ -72,7 +72,8 @@ def evaluate(
   """Does every task with every encoder on every data set, and compares.
 
   Writes `features/`, `results/` and `figures/` below `workdir`; see
-  `summary.write`.
+  `summary.write`. Results of earlier calls in this workdir are in the tables,
+  too; see `gathering.py`.
 
   Args:
     encoders: to be compared.
@@ -99,8 +100,9 @@ def evaluate(
   if not done:
     raise UserError(not_done[0].reason if not_done else "nothing to evaluate")
   if jax.process_index() == 0:
+    every_result = gathering.gather(workdir, done, tuple(tasks.TASKS))
     summary.write(
-      workdir, done, not_done, tasks.TASKS, evaluation.num_bootstrap
+      workdir, every_result, not_done, tasks.TASKS, evaluation.num_bootstrap
     )
 
 
@@ -164,8 +166,9 @@ def _result(
 ) -> results.Result:
   """The result of a task, from its file if it has been done before."""
   options = Options(task, evaluation, inputs)
-  key = make_key(task, inputs, options)
   identity, data = inputs.store.encoder.identity, inputs.data
+  protocol = make_protocol(task, inputs, options)
+  key = results.make_key(protocol, identity.fingerprint)
   path = results.find(workdir, task.name, data.name, inputs.topic, key)
   if path:
     try:
@@ -185,6 +188,7 @@ def _result(
     label_set=inputs.topic,
     label_mode=data.test.label_mode,
     key=key,
+    protocol=protocol,
     options=splits | options.configured(),
     findings=task.run(inputs, options),
   )

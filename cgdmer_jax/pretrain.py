@@ -8,12 +8,10 @@ k. Everything random is derived from (seed, step).
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import pathlib
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +20,14 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import distributed, evaluate, progress, sharding, trained_model
+from cgdmer_jax import (
+  distributed,
+  evaluate,
+  progress,
+  sharding,
+  trained_model,
+  warm_start,
+)
 from cgdmer_jax.config import saved
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data import pipeline
@@ -39,14 +44,11 @@ from cgdmer_jax.train import (
   metrics,
   report_checkpoint,
   setup,
+  stop_signal,
   train_step,
 )
 from cgdmer_jax.train import tokenizer as tokenizer_lib
 from cgdmer_jax.train.step_program import StepProgram
-
-
-class Diverged(UserError):
-  """A loss term or the gradient is no longer finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,11 +147,12 @@ def prepare(
   )
   checks.check(config, source.num_samples)
   index = index_lib.load_index(source)
+  given = None if is_begun else warm_start.tokenizer(*_start(config))
   with distributed.first_process_first("prepare the workdir"):
     workdir.mkdir(parents=True, exist_ok=True)
     if saved.write(workdir, config, is_begun):
       shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
-    tokenizer = tokenizer_lib.prepare(workdir, index.reports, config)
+    tokenizer = tokenizer_lib.prepare(workdir, index.reports, config, given)
   logging.info("%d records to train on", len(source))
   training = setup.assemble(config, reports_lib.vocabulary(tokenizer))
   prepared = Prepared(
@@ -177,7 +180,9 @@ def run(
   schedule = config.train
   keep = schedule.keep_checkpoints
   with checkpoint.Checkpointer(workdir, keep=keep) as checkpointer:
-    state = _first_state(prepared.training, checkpointer)
+    state = _first_state(prepared.training, checkpointer, config)
+    if int(state.step) < schedule.steps:
+      (workdir / "complete").unlink(missing_ok=True)  # it is prolonged
     rows = prepared.read_reports(state.params, prepared.source, prepared.index)
     validate = _validator(prepared, validation, state.params)
     batches = prepared.batches(rows, int(state.step))
@@ -205,13 +210,23 @@ def run(
   return True
 
 
+def _start(config: ConfigDict) -> tuple[Any, ...]:
+  """The arguments of `warm_start.load`."""
+  mesh = sharding.make_mesh(config.mesh)
+  return config.init_from, config.init_parts, config.preprocess, mesh
+
+
 def _first_state(
-  training: setup.Training, checkpointer: checkpoint.Checkpointer
+  training: setup.Training,
+  checkpointer: checkpoint.Checkpointer,
+  config: ConfigDict,
 ) -> train_step.TrainState:
   """The state of the newest checkpoint, or a fresh one."""
   restored = checkpointer.restore_latest(training.abstract)
   if restored is None:
-    return training.fresh_state()
+    start = warm_start.load(*_start(config))
+    state = training.fresh_state()
+    return warm_start.adopt(state, start, config.init_parts) if start else state
   step, state = restored
   logging.info("resuming at step %d", step)
   return state
@@ -250,7 +265,7 @@ def _train(
   """Runs the loop; returns the state after the last step that was made."""
   start = int(state.step)
   logs = jax.process_index() == 0  # only process 0 writes
-  means = _Means()
+  means = metrics.Means()
   unread = None  # step and metrics that are still on the device
 
   def read(step, values) -> None:
@@ -266,7 +281,7 @@ def _train(
   saved_steps = set()
   with (
     contextlib.closing(batches),
-    _StopSignal() as stop,
+    stop_signal.StopSignal() as stop,
     (
       metrics.MetricWriter(workdir, start) if logs else contextlib.nullcontext()
     ) as writer,
@@ -299,35 +314,6 @@ def _train(
         logging.info("stopped at step %d; the same command resumes", step)
         break
   return state
-
-
-class _Means:
-  """Means of the metrics since the last `take`."""
-
-  def __init__(self):
-    self._sums = collections.defaultdict(float)
-    self._count = 0
-
-  def add(self, step: int, values) -> None:
-    """Waits for the metrics of a step.
-
-    Raises:
-      Diverged: a value is not finite.
-    """
-    for name, value in jax.device_get(values).items():
-      if not np.isfinite(value):
-        raise Diverged(
-          f"step {step}: {name} is {value}, and is not saved; lower optim.lr "
-          "or change the seed, and start again in another --workdir"
-        )
-      self._sums[name] += float(value)
-    self._count += 1
-
-  def take(self) -> dict[str, float]:
-    """Returns the means, and starts again."""
-    means = {k: v / self._count for k, v in sorted(self._sums.items())}
-    self.__init__()
-    return means
 
 
 def _validator(
@@ -372,26 +358,3 @@ def _validator(
     return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
 
   return validate
-
-
-class _StopSignal:
-  """Notes a SIGTERM, which asks for a checkpoint and an orderly end.
-
-  A context manager. With `jax.distributed` the preemption service listens
-  instead, so all processes stop at the same step.
-  """
-
-  asked = False
-
-  def __enter__(self) -> _StopSignal:
-    self._old = None
-    if jax.process_count() == 1:
-      self._old = signal.signal(signal.SIGTERM, self._ask)
-    return self
-
-  def _ask(self, *_) -> None:
-    self.asked = True
-
-  def __exit__(self, *_) -> None:
-    if self._old is not None:
-      signal.signal(signal.SIGTERM, self._old)

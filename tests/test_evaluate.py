@@ -3,8 +3,12 @@
 import csv
 import dataclasses
 import json
+import os
+import pathlib
+import shutil
 
 import jax
+import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -172,17 +176,33 @@ def check_what_a_benchmark_leaves(workdir):
 def check_that_nothing_is_done_twice(c, workdir, data_dir, monkeypatch):
   monkeypatch.setattr(features, "extract", crash)
   evaluate.run(c, workdir, data_dir)
+  num_features = len([*(workdir / "features").iterdir()])
+  # So it is when everything was copied elsewhere, and is of another time.
+  runs = pathlib.Path(c.encoders.partition("/*")[0])
+  copy = workdir / "copy"
+  shutil.copytree(data_dir, copy / "data")
+  shutil.copytree(runs, copy / "runs")
+  for name in ("features", "results"):
+    shutil.copytree(workdir / name, copy / "work" / name)
+  for path in copy.rglob("*"):
+    os.utime(path, (1e9, 1e9))
+  elsewhere = ml_collections.ConfigDict(c.to_dict())
+  elsewhere.encoders = c.encoders.replace(str(runs), str(copy / "runs"))
+  data_dir, workdir, c = copy / "data", copy / "work", elsewhere
 
-  # So it is when encoders have other names, in other company.
+  # And when encoders have other names, in other company.
   def rename(parsed):
     for encoder in parsed:
       name = f"{encoder.identity.name}!"
-      encoder.identity = dataclasses.replace(encoder.identity, name=name)
+      encoder.identity = dataclasses.replace(
+        encoder.identity, name=name, plain_name=name
+      )
 
   with monkeypatch.context() as patch:
     patch.setattr(encoders, "_name_apart", rename)
     evaluate.run(c, workdir, data_dir)
   assert "| mae! |" in (workdir / "results/tables.md").read_text()
+  assert len([*(workdir / "features").iterdir()]) == num_features
   # Other options are other results.
   c.evaluation.update(tasks=("linear_probe",), seeds=1)
   monkeypatch.setattr(linear, "fit", crash)
@@ -231,8 +251,9 @@ def test_names_of_encoders(runs, data_dir):
   assert [i.seed for i in identities] == [0, 1, 0, 0]
   assert [i.step for i in identities] == [7, 7, 7, None]
   assert len({i.fingerprint for i in identities}) == 4
-  assert identities == [
-    e.identity for e in parse(f"{runs}/clip-*,{runs}/mae-0,random")
+  again = parse(f"{runs}/clip-*,{runs}/mae-0,random")
+  assert [i.fingerprint for i in identities] == [
+    e.identity.fingerprint for e in again
   ]
   # Runs of one recipe that differ in more than their seed have other names.
   other = runs / "others" / "wide"
@@ -248,7 +269,7 @@ def test_names_of_encoders(runs, data_dir):
   (runs / "others" / "begun" / "config.json").write_text(
     (other / "config.json").read_text()
   )
-  assert [e.path for e in parse(f"{runs}/others/*")] == [str(other)]
+  assert [e.identity.path for e in parse(f"{runs}/others/*")] == [str(other)]
   for wrong, message in (
     ("", "no encoder"),
     (f"{runs}/no*", "no run matches"),

@@ -26,7 +26,7 @@ WINGS = (
   ("recordings",),
   ("models",),
   ("train",),
-  ("trained_model",),
+  ("trained_model", "warm_start"),
   ("inference",),
   ("figures",),
   ("evaluators",),

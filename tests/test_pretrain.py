@@ -21,7 +21,7 @@ from cgdmer_jax.config import saved
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import features, parse
-from cgdmer_jax.train import checkpoint
+from cgdmer_jax.train import checkpoint, metrics
 from configs import zero_shot as zero_shot_config
 from data_builders import build
 from tests import toy
@@ -239,7 +239,7 @@ def test_nan_stops_and_names_step_and_term(data_dir, tmp_path):
     config.optim.lr = float("nan")
     config.optim.warmup_ratio = 0.0
     config.train.checkpoint_every = 1
-  with pytest.raises(pretrain.Diverged, match=r"step 2: \w+ is nan"):
+  with pytest.raises(metrics.Diverged, match=r"step 2: \w+ is nan"):
     pretrain.run(config, tmp_path, data_dir)
   steps = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
   assert "2" not in steps

@@ -79,9 +79,14 @@ def decisive(config: ConfigDict) -> dict[str, Any]:
 
 
 def changed(old: ConfigDict, new: ConfigDict) -> str | None:
-  """The first decisive field in which two configurations differ, if any."""
+  """The first decisive field in which two configurations differ, if any.
+
+  A run may be prolonged: `train.steps` may grow.
+  """
   a, b = _flat(old), _flat(new)
   keys = decisive(old).keys() | decisive(new).keys()
+  if old.train.steps < new.train.steps:
+    keys -= {"train.steps"}
   return next((k for k in sorted(keys) if a.get(k) != b.get(k)), None)
 
 
@@ -89,7 +94,10 @@ def write(workdir: pathlib.Path, config: ConfigDict, is_begun: bool) -> bool:
   """Writes `config.json`.
 
   Once there is a checkpoint, the workdir belongs to one configuration for good,
-  except for where and how it is computed, and how it is evaluated afterwards.
+  except for where and how it is computed, and how it is evaluated afterwards;
+  and `train.steps` may grow. The learning rate then follows the schedule of the
+  new length from the next step on: at the end of a run it rises again to where
+  a run of the new length has it at that step.
 
   Args:
     workdir: folder of the run.

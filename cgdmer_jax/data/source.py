@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 import operator
 import os
 import re
@@ -21,6 +23,8 @@ from cgdmer_jax.data.leads import LEADS, NUM_LEADS
 from cgdmer_jax.errors import UserError
 
 Record = dict[str, Any]
+
+_END = 64 << 10  # bytes of each end of a file that its fingerprint knows
 
 # Files that all else needs, when more may be opened and when not.
 _OTHER_FILES, _FEWEST_OTHER_FILES = 512, 128
@@ -43,7 +47,8 @@ class EcgSource:
     num_samples: samples of each lead.
     label_sets: label set -> names of its labels, in the order of the vectors.
     label_mode: `fixed` or `merl_compat`, see `data_builders/label_modes.py`.
-    fingerprint: changes whenever the records may have changed.
+    fingerprint: changes with the records, and not where the files are moved,
+      copied or touched; see `_fingerprint`.
   """
 
   def __init__(self, dataset: str, split: str, data_dir: epath.PathLike):
@@ -227,10 +232,27 @@ def _check_features(info, label_sets, path) -> int:
 
 
 def _fingerprint(info, split: str) -> str:
-  """Hash of the names, sizes and times of the files and of the split."""
-  digest = hashlib.sha256(f"{info.full_name}|{split}".encode())
+  """Hash of the split, of the metadata, and of parts of every file.
+
+  The parts are the size, the beginning and the end: 30 GB need not be read to
+  see that they are others. Other records make files of other sizes, as their
+  compression differs.
+  """
+  metadata = json.dumps(dict(info.metadata or {}), sort_keys=True)
+  digest = hashlib.sha256(f"{info.full_name}|{split}|{metadata}".encode())
   for name in sorted(info.splits):
     for file in info.splits[name].filepaths:
       stat = epath.Path(file).stat()
-      digest.update(f"|{file.name},{stat.length},{stat.mtime}".encode())
+      digest.update(f"|{file.name},{stat.length},".encode())
+      digest.update(_ends(os.fspath(file), stat.length, stat.mtime))
   return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=10_000)
+def _ends(path: str, size: int, mtime: float) -> bytes:
+  """Hash of the beginning and the end of a file; read once per program."""
+  del mtime
+  with open(path, "rb") as file:
+    content = file.read(_END)
+    file.seek(max(0, size - _END))
+    return hashlib.sha256(content + file.read(_END)).digest()

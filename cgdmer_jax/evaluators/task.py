@@ -204,13 +204,12 @@ class Task:
   figure: Callable[[Sequence[Row], Sequence[str], str], Figure] | None = None
 
 
-def make_key(task: Task, inputs: Inputs, options: Options) -> str:
-  """The key of a result: a hash of all that it depends on."""
+def make_protocol(task: Task, inputs: Inputs, options: Options) -> str:
+  """Hash of all that a result depends on, but for the encoder."""
   given = [inputs.data] + ([inputs.source.data] if inputs.source else [])
   return results.make_key(
     task.name,
     inputs.topic,
-    inputs.store.encoder.identity.fingerprint,
     options.decisive(),
     [data.source(split).fingerprint for data in given for split in SPLITS],
   )

@@ -20,6 +20,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
+from cgdmer_jax import keyed
 from cgdmer_jax.errors import UserError, one_line
 from cgdmer_jax.train import checksums as checksums_lib
 from cgdmer_jax.train import restorable
@@ -251,19 +252,12 @@ def _restore(
     for name in names
     if not partly or name.partition("/")[0] in abstract
   }
-  _check_same(kept, wanted, directory)
+  restorable.check_same(kept, wanted, directory)
   # `partial_restore` leaves out the rest of the state. It also skips what the
   # checkpoint lacks, without an error: hence the check above.
   item = {"state": abstract, "checksums": np.zeros(len(names), np.uint32)}
   with _reading(directory):
-    restored = ocp.PyTreeCheckpointHandler().restore(
-      directory / _ITEM,
-      args=ocp.args.PyTreeRestore(
-        item=item,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-        partial_restore=partly,
-      ),
-    )
+    restored = _read(directory, item, partly)
   state = restored["state"]
   checksums = np.asarray(checksums_lib.checksums(state))
   positions = [names.index(name) for name in sorted(wanted)]
@@ -271,6 +265,18 @@ def _restore(
   if len(changed):
     raise _Damaged(f"the values of {sorted(wanted)[changed[0]]} have changed")
   return state
+
+
+def _read(directory: epath.Path, item: PyTree, partly: bool) -> PyTree:
+  """Reads the arrays of `item`; for `partly` see `_restore`."""
+  return ocp.PyTreeCheckpointHandler().restore(
+    directory / _ITEM,
+    args=ocp.args.PyTreeRestore(
+      item=item,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+      partial_restore=partly,
+    ),
+  )
 
 
 @contextlib.contextmanager
@@ -321,9 +327,26 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
   )
 
 
-def written(directory: epath.PathLike) -> str:
-  """Returns a text that tells apart two checkpoints of the same path."""
-  return (_absolute(directory) / "_CHECKPOINT_METADATA").read_text()
+def content(directory: epath.PathLike) -> str:
+  """Hash of what a checkpoint holds, wherever it lies.
+
+  It is made of the checksums in the checkpoint; no parameter is read.
+
+  Raises:
+    UserError: the checkpoint is damaged.
+  """
+  directory = _absolute(directory)
+  try:
+    with _reading(directory):
+      names = sorted(set(_saved_arrays(directory)) - {"checksums"})
+      item = {"checksums": np.zeros(len(names), np.uint32)}
+      restored = _read(directory, item, partly=True)
+  except _Damaged as e:
+    raise UserError(
+      f"checkpoint {directory} is damaged ({e}); choose another step"
+    ) from e
+  sums = np.asarray(restored["checksums"]).tolist()
+  return keyed.make_key(names, sums)
 
 
 def steps(workdir: epath.PathLike) -> list[int]:
@@ -370,21 +393,3 @@ def _saved_arrays(directory: epath.Path) -> dict[str, Any]:
   """Name -> shape and dtype of the arrays in a checkpoint; reads no values."""
   metadata = ocp.PyTreeCheckpointHandler().metadata(directory / _ITEM)
   return checksums_lib.leaves_by_path(metadata.tree)
-
-
-def _check_same(
-  saved: dict[str, Any], wanted: dict[str, Any], directory: epath.Path
-) -> None:
-  """Raises UserError unless both have the same arrays."""
-  for name in sorted(saved | wanted):
-    there, here = (_describe(arrays.get(name)) for arrays in (saved, wanted))
-    if there != here:
-      raise UserError(
-        f"checkpoint {directory} belongs to another architecture: {name} is"
-        f" {there} in the checkpoint, {here} in this config; use the config"
-        " that it was trained with"
-      )
-
-
-def _describe(array: Any) -> str:
-  return "missing" if array is None else f"{array.dtype} {tuple(array.shape)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import os
@@ -9,9 +10,46 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
+
 from cgdmer_jax import files
+from cgdmer_jax.errors import UserError
 
 FILE_NAME = "metrics.jsonl"
+
+
+class Diverged(UserError):
+  """A loss term or the gradient is no longer finite."""
+
+
+class Means:
+  """Means of the metrics since the last `take`."""
+
+  def __init__(self):
+    self._sums = collections.defaultdict(float)
+    self._count = 0
+
+  def add(self, step: int, values: Mapping[str, Any]) -> None:
+    """Waits for the metrics of a step.
+
+    Raises:
+      Diverged: a value is not finite.
+    """
+    for name, value in jax.device_get(values).items():
+      if not np.isfinite(value):
+        raise Diverged(
+          f"step {step}: {name} is {value}, and is not saved; lower optim.lr "
+          "or change the seed, and start again in another --workdir"
+        )
+      self._sums[name] += float(value)
+    self._count += 1
+
+  def take(self) -> dict[str, float]:
+    """Returns the means, and starts again."""
+    means = {k: v / self._count for k, v in sorted(self._sums.items())}
+    self.__init__()
+    return means
 
 
 class MetricWriter:

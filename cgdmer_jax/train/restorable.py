@@ -7,11 +7,14 @@ damaged one is only noticed when the run is resumed, perhaps days later.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import tensorstore
 from etils import epath
 from etils.epath import gpath
+
+from cgdmer_jax.errors import UserError
 
 
 class LiteralPath(gpath.PosixGPath):
@@ -52,3 +55,30 @@ def is_unmerged(item: epath.Path) -> bool:
     return False
   parts = any(p.name.startswith("ocdbt.process_") for p in item.iterdir())
   return parts and not (item / "d").exists()
+
+
+def check_same(
+  saved: Mapping[str, Any], wanted: Mapping[str, Any], directory: epath.Path
+) -> None:
+  """Checks that a checkpoint has the arrays that are wanted.
+
+  Args:
+    saved: name -> an array or its shape and type, in the checkpoint.
+    wanted: those of the configuration.
+    directory: the checkpoint.
+
+  Raises:
+    UserError: they differ.
+  """
+  for name in sorted({*saved, *wanted}):
+    there, here = (_describe(arrays.get(name)) for arrays in (saved, wanted))
+    if there != here:
+      raise UserError(
+        f"checkpoint {directory} belongs to another architecture: {name} is"
+        f" {there} in the checkpoint, {here} in this config; use the config"
+        " that it was trained with"
+      )
+
+
+def _describe(array: Any) -> str:
+  return "missing" if array is None else f"{array.dtype} {tuple(array.shape)}"

@@ -15,21 +15,28 @@ from cgdmer_jax.train import checks, report_checkpoint
 
 
 def prepare(
-  workdir: pathlib.Path, texts: Sequence[str], config: ConfigDict
+  workdir: pathlib.Path,
+  texts: Sequence[str],
+  config: ConfigDict,
+  given: Any = None,
 ) -> Any:
   """Returns the tokenizer of a run: the one in its workdir, or a new one.
 
-  A new one is that of the pretrained report encoder, or learnt from `texts`.
+  A new one is the given one, or that of the pretrained report encoder, or
+  learnt from `texts`.
 
   Args:
     workdir: folder of the run.
     texts: distinct pretraining reports.
     config: the whole configuration.
+    given: tokenizer of the run that this one starts from, if any.
   """
   directory = workdir / "tokenizer"
   if not directory.exists():
     name = config.report.checkpoint
-    if name and checks.reads_reports(config.loss):
+    if given is not None:
+      tokenizer = given
+    elif name and checks.reads_reports(config.loss):
       tokenizer = report_checkpoint.load_tokenizer(name, config.model.report)
     else:
       logging.info("learning word pieces from %d distinct reports", len(texts))

@@ -67,6 +67,7 @@ def make_result(
     label_set=label_set,
     label_mode=label_mode,
     key=results.make_key(name, run, noise),
+    protocol="p",
     options={"num_bootstrap": 100},
     findings=make_findings(noise, settings, seed, **options),
   )

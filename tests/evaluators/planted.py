@@ -95,7 +95,7 @@ class Encoder:
 
   def __init__(self):
     self.identity = results.Identity("planted", "planted")
-    self.path, self.group, self.batch_size = "", "planted", BATCH_SIZE
+    self.batch_size = BATCH_SIZE
     self._mesh = sharding.make_mesh((-1, 1, 1))
 
   def ecg(self, source):
@@ -163,7 +163,7 @@ class Pretrained:
 
   def __init__(self, error=0.0, patch_length=100):
     self.identity = results.Identity("planted", "planted model")
-    self.path, self.group, self.batch_size = "", "planted", BATCH_SIZE
+    self.batch_size = BATCH_SIZE
     config = ConfigDict(
       {
         "model": {

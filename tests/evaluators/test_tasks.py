@@ -1,9 +1,14 @@
 """Every task gives a planted encoder the score that theory gives it."""
 
+import json
+
 import numpy as np
 import pytest
+import safetensors.numpy
+import scipy.special
 
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import classifier_files
 from cgdmer_jax.evaluators.task import Source
 from cgdmer_jax.evaluators.tasks import transfer
 from tests.evaluators import planted
@@ -39,6 +44,7 @@ def test_finetune(tmp_path):
   np.testing.assert_array_equal(
     encoder.trained.params["ecg_encoder"]["weight"], before
   )
+  check_classifier(findings, data.source("test"))
   # Fewer records than a batch, on four devices; fewer than devices.
   options.update(epochs=1, fractions=(0.013,))
   findings = planted.run("finetune", data, tmp_path, encoder, **options)
@@ -49,6 +55,29 @@ def test_finetune(tmp_path):
   options.update(fractions=(0.5,), lr=float("nan"))
   with pytest.raises(UserError, match="finetune.lr=nan diverged; lower it"):
     planted.run("finetune", data, tmp_path, encoder, **options)
+
+
+def check_classifier(findings, source):
+  """The files are enough to compute the scores, here by hand."""
+  content = findings.files["finetune_50/model.safetensors"]
+  arrays = safetensors.numpy.load(content)
+  level = source.ecg / 1000 * arrays["ecg_encoder/weight"]
+  logits = level @ arrays["head/kernel"] + arrays["head/bias"]
+  scores = findings.outcomes[0].scores[0]
+  np.testing.assert_allclose(scores, logits, atol=1e-3)
+  document = json.loads(findings.files["finetune_50/classifier.json"])
+  assert document["labels"] == [*planted.NAMES]
+  assert document["fraction"] == 0.5 and 0.3 < document["temperature"] < 3
+  assert json.loads(findings.files["finetune_50/config.json"])["recipe"]
+
+
+def test_temperature_of_logits_that_are_too_sure():
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=(4000, 3))
+  labels = rng.random((4000, 3)) < scipy.special.expit(logits)
+  for factor in (0.25, 1.0, 4.0):
+    found = classifier_files.fit_temperature(factor * logits, labels)
+    assert found == pytest.approx(factor, rel=0.06)
 
 
 @pytest.mark.parametrize("task", ["finetune", "reconstruction"])

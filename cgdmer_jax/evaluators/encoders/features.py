@@ -30,14 +30,10 @@ class Encoder(Protocol):
   Attributes:
     identity: name, and all that its features depend on. The name is replaced
       where several encoders would share it.
-    path: where it was found; empty for one that is made of nothing.
-    group: equal for encoders that differ in their seed alone.
     batch_size: records on the devices at once.
   """
 
   identity: results.Identity
-  path: str
-  group: str
   batch_size: int
 
   def ecg(self, source: pipeline.SignalSource) -> cgdmer.Embedding:

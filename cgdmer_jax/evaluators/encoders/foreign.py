@@ -24,8 +24,6 @@ class Foreign:
   The file is an `.npz` with `ids`, the data set's record ids (N,), and
   `features`, float (N, D), for the records of all splits that are read.
 
-  Attributes:
-    path: the file.
   """
 
   batch_size = 0  # nothing is computed
@@ -36,7 +34,7 @@ class Foreign:
     Raises:
       UserError: it cannot be read, or does not hold what it should.
     """
-    self.path = path
+    self._path = path
     path = pathlib.Path(path)
     try:
       content = path.read_bytes()
@@ -62,9 +60,11 @@ class Foreign:
       )
     self._values = values
     self.identity = results.Identity(
-      path.stem, hashlib.sha256(content).hexdigest(), checkpoint=str(path)
+      path.stem,
+      hashlib.sha256(content).hexdigest(),
+      checkpoint=str(path),
+      path=str(path.absolute()),
     )
-    self.group = self.identity.fingerprint
 
   def ecg(self, source: pipeline.SignalSource) -> cgdmer.Embedding:
     """The features of all records of `source`, in order.
@@ -73,20 +73,20 @@ class Foreign:
       UserError: the file lacks some, or only some leads are given.
     """
     if not isinstance(source, EcgSource):
-      raise UserError(f"{self.path} has features of whole records only")
+      raise UserError(f"{self._path} has features of whole records only")
     ids = index_lib.load_index(source).ids
     rows = [self._row.get(name) for name in ids]
     missing = [name for name, r in zip(ids, rows, strict=True) if r is None]
     if missing:
       raise UserError(
-        f"{self.path} lacks {len(missing)} of the {len(ids)} records of"
+        f"{self._path} lacks {len(missing)} of the {len(ids)} records of"
         f" {source.name}, {source.split}, such as {missing[0]!r}"
       )
     return cgdmer.Embedding(self._values[rows], None)
 
   def report(self, texts: Sequence[str]) -> cgdmer.Embedding:
     """Raises UserError: there is no report encoder."""
-    raise UserError(f"{self.path} holds features of recordings only")
+    raise UserError(f"{self._path} holds features of recordings only")
 
   def trained_model(self) -> TrainedModel:
     """Raises UserError: there is none."""

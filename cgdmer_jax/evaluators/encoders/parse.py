@@ -15,9 +15,7 @@ import dataclasses
 import functools
 import glob
 import itertools
-import os
 import pathlib
-from collections.abc import Sequence
 
 import jax
 from absl import logging
@@ -31,6 +29,7 @@ from cgdmer_jax.evaluators.encoders import (
   random_convolutions,
 )
 from cgdmer_jax.evaluators.encoders.pretrained import Pretrained
+from cgdmer_jax.evaluators.scores import gathering
 from cgdmer_jax.train import checkpoint
 
 
@@ -152,30 +151,7 @@ def _grid(path, make) -> list[Pretrained]:
 
 def _name_apart(encoders: list[features.Encoder]) -> None:
   """Gives encoders that differ in more than their seed different names."""
-  names: dict[str, dict[str, list[features.Encoder]]] = {}
+  names = gathering.names_apart([e.identity for e in encoders])
   for encoder in encoders:
-    groups = names.setdefault(encoder.identity.name, {})
-    groups.setdefault(encoder.group, []).append(encoder)
-  for name, groups in names.items():
-    if len(groups) == 1:
-      continue
-    folders = [_folder(group) for group in groups.values()]
-    if len(set(folders)) < len(folders):
-      folders = [_folder(group[:1]) for group in groups.values()]
-    depth = 1
-    while len({f[-depth:] for f in folders}) < len(folders):
-      depth += 1
-    for folder, group in zip(folders, groups.values(), strict=True):
-      for encoder in group:
-        encoder.identity = dataclasses.replace(
-          encoder.identity, name=f"{name} ({'/'.join(folder[-depth:])})"
-        )
-
-
-def _folder(encoders: Sequence[features.Encoder]) -> tuple[str, ...]:
-  """What the paths of runs that differ in their seed have in common."""
-  paths = [str(pathlib.Path(e.path).absolute()) for e in encoders]
-  common = os.path.commonprefix(paths)
-  if len(paths) > 1:
-    common = common.rstrip("-_./ ")
-  return pathlib.Path(common).parts
+    name = names[encoder.identity.fingerprint]
+    encoder.identity = dataclasses.replace(encoder.identity, name=name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -56,7 +55,7 @@ class Pretrained:
     config.preprocess.update(preprocess)
     config.preprocess.sampling_rate //= decimate
     config.model.patch_length //= decimate
-    self.path, self.batch_size = path, batch_size
+    self._path, self.batch_size = path, batch_size
     self._config, self._mesh, self._random = config, mesh, bool(random)
     self._decimate, self._trained = decimate, trained
     fields = {"name": random or config.recipe, "seed": config.seed}
@@ -66,20 +65,22 @@ class Pretrained:
       step = fields["step"] = int(directory.name)
       if step < config.train.steps:
         fields["name"] += f", step {step}"
-      # Another run of the same name, in the same place, is another.
-      fields["written"] = checkpoint.written(directory)
     decisive = saved.decisive(config)
-    fingerprint = results.make_key(decisive, decimate, fields)
-    fields.pop("written", None)
-    self.identity = results.Identity(fingerprint=fingerprint, **fields)
+    # Neither names nor places: what is moved or copied stays what it is.
+    weights = "random" if random else checkpoint.content(directory)
+    fingerprint = results.make_key(decisive, decimate, weights)
     decisive.pop("seed", None)
-    same = [decisive, decimate, self.identity.step]
-    self.group = json.dumps(same, sort_keys=True)
+    self.identity = results.Identity(
+      fingerprint=fingerprint,
+      path=str(pathlib.Path(path).absolute()),
+      group=results.make_key(decisive, decimate, fields.get("step")),
+      **fields,
+    )
 
   def _load(self) -> TrainedModel:
     if self._trained is None:
       self._trained = trained_model.load(
-        self.path, self._mesh, self._config if self._random else None
+        self._path, self._mesh, self._config if self._random else None
       )
     return self._trained
 

@@ -59,8 +59,6 @@ def draw(seed: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
 class RandomConvolutions:
   """An encoder in the sense of `features.Encoder`, without a report encoder."""
 
-  path = ""
-
   def __init__(self, mesh: jax.sharding.Mesh, batch_size: int, seed: int = 0):
     """Draws the kernels of `seed`."""
     self.identity = results.Identity(
@@ -68,7 +66,6 @@ class RandomConvolutions:
       f"random_convolutions/1/{seed}/{NUM_KERNELS}",
       seed=seed,
     )
-    self.group = self.identity.fingerprint
     self.batch_size = batch_size
     self._mesh = mesh
     self._groups = draw(seed)

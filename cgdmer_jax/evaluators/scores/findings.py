@@ -158,9 +158,12 @@ class Findings:
     outcomes: settings that score labels.
     measures: numbers without labels.
     details: whatever else a reader may want, as JSON has it.
+    files: what was made, path -> content; written into a folder beside the
+      result, and not read with it.
   """
 
   test: TestSet
   outcomes: tuple[Outcome, ...] = ()
   measures: tuple[Measure, ...] = ()
   details: dict[str, Any] = dataclasses.field(default_factory=dict)
+  files: dict[str, bytes] = dataclasses.field(default_factory=dict)

@@ -5,7 +5,8 @@ everything that was measured and what it was measured on. The key is a hash of
 what the result depends on: encoder, records, options. Scores of every test
 record and the resamples lie beside it in an `.npz`, so that results, from
 different checkpoints or even different machines, can be compared later by
-paired tests.
+paired tests. What a task has made, such as a classifier, lies in a folder of
+the same name.
 
 The arrays are renamed into place before the JSON, which carries their checksum:
 a reader never sees half a result, nor the arrays of another run.
@@ -20,6 +21,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 from importlib import metadata
 from typing import Any
 
@@ -50,6 +52,9 @@ class Identity:
     seed: decided its pretraining or its random weights; None where unknown.
     checkpoint: where its weights come from; empty for random ones.
     step: updates they have seen; None for random ones.
+    path: where it was found; empty for one that is made of nothing.
+    group: hash that is equal for encoders that differ in their seed alone.
+    plain_name: name before a folder was added to tell encoders apart.
   """
 
   name: str
@@ -57,10 +62,25 @@ class Identity:
   seed: int | None = None
   checkpoint: str = ""
   step: int | None = None
+  path: str = ""
+  group: str = ""
+  plain_name: str = ""
 
   def __post_init__(self):
     """Names are shown on one line, whatever a folder is called."""
-    object.__setattr__(self, "name", " ".join(self.name.split()))
+    name = " ".join(self.name.split())
+    object.__setattr__(self, "name", name)
+    object.__setattr__(self, "plain_name", self.plain_name or name)
+    object.__setattr__(self, "group", self.group or self.fingerprint)
+
+  @property
+  def place(self) -> tuple[str, str]:
+    """Equal for what is found in one place, now and later.
+
+    A run has one place, whatever its weights are; so has each random encoder of
+    its architecture.
+    """
+    return self.path, "" if self.checkpoint else self.plain_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +96,8 @@ class Result:
       without labels.
     label_mode: that of the data set, see `data_builders/label_modes.py`.
     key: hash of all that the findings depend on.
+    protocol: hash of all of that but the encoder; only results of one protocol
+      can be compared.
     options: fields of `config.evaluation` that decide them, as JSON has them.
     findings: what the task found out.
   """
@@ -87,6 +109,7 @@ class Result:
   label_set: str
   label_mode: str
   key: str
+  protocol: str
   options: dict
   findings: Findings
 
@@ -127,7 +150,8 @@ def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:
 
   Args:
     workdir: `results/` is made inside it.
-    result: what to write; an earlier one of the same key is replaced.
+    result: what to write. It replaces earlier ones of the same place, see
+      `Identity.place`: of a run that was trained longer, or with other options.
 
   Returns:
     Path of the JSON file.
@@ -152,9 +176,28 @@ def write(workdir: str | os.PathLike, result: Result) -> pathlib.Path:
     "sha256": hashlib.sha256(content).hexdigest(),
   }
   text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+  for name, made in result.findings.files.items():
+    files.write(path.with_suffix("") / name, made)
   files.write(path.with_suffix(".npz"), content)
   files.write(path, text)
+  _remove_replaced(path, result.encoder)
   return path
+
+
+def _remove_replaced(path: pathlib.Path, encoder: Identity) -> None:
+  """Removes other results of the same encoder, or of the same place."""
+  for other in path.parent.glob("*-*.json"):
+    if other == path:
+      continue
+    try:
+      document = json.loads(other.read_text(encoding="utf-8"))
+      old = Identity(**document["encoder"])
+    except (OSError, ValueError, KeyError, TypeError):
+      continue  # not ours to remove
+    if old.fingerprint == encoder.fingerprint or old.place == encoder.place:
+      other.unlink()
+      other.with_suffix(".npz").unlink(missing_ok=True)
+      shutil.rmtree(other.with_suffix(""), ignore_errors=True)
 
 
 def to_dict(result: Result) -> dict:
@@ -174,7 +217,7 @@ def to_dict(result: Result) -> dict:
 
 
 _PLAIN = ("task", "dataset", "split", "label_set", "label_mode", "key")
-_PLAIN += ("options",)
+_PLAIN += ("protocol", "options")
 
 
 def _without_arrays(item: Outcome | Measure) -> dict:
@@ -234,6 +277,8 @@ def read(path: str | os.PathLike) -> Result:
     raise UserError(f"result {path} is not valid JSON: {e}") from e
   if not isinstance(document, dict) or "arrays" not in document:
     raise UserError(f"{path} is not a result file of an evaluation")
+  if "protocol" not in document:
+    raise UserError(f"{path} is of an older version; evaluate again")
   arrays_path = path.with_name(document["arrays"]["file"])
   try:
     content = arrays_path.read_bytes()

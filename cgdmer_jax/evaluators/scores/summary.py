@@ -57,12 +57,13 @@ def write(
     tasks: name -> how a task is shown.
     num_permutations: see `comparison.compare_all`.
   """
+  folder = workdir / "results"
+  not_done = [*not_done, *_earlier(folder, results, not_done)]
   rows = comparison.compare_all(results, num_permutations)
   made = tables.make(rows, results, tasks)
   texts = [render.to_markdown(table) for table in made]
   if not_done:
     texts.append(_list(not_done))
-  folder = workdir / "results"
   document = _document(rows, results, not_done)
   for name, text in {
     "tables.md": "\n".join(texts),
@@ -84,6 +85,24 @@ def write(
     soft_wrap=True,
     markup=False,
   )
+
+
+def _earlier(
+  folder: pathlib.Path, results: Sequence[Result], not_done: Sequence[NotDone]
+) -> list[NotDone]:
+  """What earlier calls could not do, and nobody has tried again."""
+  try:
+    text = (folder / "comparison.json").read_text(encoding="utf-8")
+    before = [NotDone(**fields) for fields in json.loads(text)["not_done"]]
+  except (OSError, ValueError, KeyError, TypeError):
+    return []
+  tried = {(n.encoder, n.task, n.dataset, n.label_set) for n in not_done}
+  tried |= {(r.encoder.name, r.task, r.dataset, r.label_set) for r in results}
+  return [
+    n
+    for n in before
+    if (n.encoder, n.task, n.dataset, n.label_set) not in tried
+  ]
 
 
 def _document(

@@ -3,7 +3,8 @@
 Binary cross-entropy of every label, AdamW with warm-up and cosine decay. After
 each epoch the loss on validation is measured; the parameters of the best epoch
 are kept, and training stops when it has not improved for a few. Test is looked
-at once. The random encoder under the same recipe is training from scratch.
+at once. The classifier is kept, see `classifier_files.py`. The random encoder
+under the same recipe is training from scratch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ml_collections import ConfigDict
 from cgdmer_jax import sharding
 from cgdmer_jax.data import pipeline, views
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import classifier_files
 from cgdmer_jax.evaluators.data_set import SPLITS
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import linear, logistic
@@ -107,6 +109,23 @@ class _Classifier:
     return features.extract(embed, source, batch_size, mesh).shared
 
 
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+  """What fine-tuning gives.
+
+  Attributes:
+    params: of the ECG encoder and the head, on the host.
+    scores: of the test records, float32 (N, L).
+    temperature: by which logits are divided, fitted on validation.
+    losses: on validation, by epoch.
+  """
+
+  params: dict
+  scores: np.ndarray
+  temperature: float
+  losses: list[float]
+
+
 def finetune(
   trained: TrainedModel,
   sources: Mapping[str, pipeline.SignalSource],
@@ -115,7 +134,7 @@ def finetune(
   *,
   eval_batch_size: int,
   seed: int = 0,
-) -> tuple[np.ndarray, dict]:
+) -> Tuned:
   """Trains on "train", chooses the epoch on "validation", scores "test".
 
   Args:
@@ -126,9 +145,6 @@ def finetune(
       `weight_decay`.
     eval_batch_size: records of validation and test on the devices at once.
     seed: decides the order of the records.
-
-  Returns:
-    Test scores (N, L) float32, and details: loss on validation by epoch.
 
   Raises:
     UserError: too few records for the devices, or the training diverged.
@@ -151,7 +167,7 @@ def finetune(
   )
   with contextlib.closing(batches):
     epochs = _epochs(classifier, params, batches, per_epoch, config.epochs)
-    best, losses = _choose(
+    best, logits, losses = _choose(
       epochs,
       lambda params: classifier.predict(
         params, sources["validation"], eval_batch_size
@@ -164,8 +180,12 @@ def finetune(
     raise UserError(
       f"fine-tuning with finetune.lr={config.lr} diverged; lower it"
     )
-  scores = classifier.predict(best, sources["test"], eval_batch_size)
-  return scores, {"validation_loss_by_epoch": losses}
+  return Tuned(
+    jax.device_get(best),
+    classifier.predict(best, sources["test"], eval_batch_size),
+    classifier_files.fit_temperature(logits, labels["validation"]),
+    losses,
+  )
 
 
 def _optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
@@ -230,9 +250,13 @@ def _choose(
   labels: np.ndarray,
   patience: int,
   name: str,
-) -> tuple[dict | None, list[float]]:
-  """The parameters with the least loss on validation; None if all diverged."""
+) -> tuple[dict | None, np.ndarray, list[float]]:
+  """The parameters with the least loss on validation; None if all diverged.
+
+  Also their scores there, and the losses of all epochs.
+  """
   best, best_loss, losses = None, np.inf, []
+  best_scores = np.zeros(labels.shape, np.float32)
   for epoch, (params, value) in enumerate(epochs):
     scores = predict(params)
     if not np.isfinite(scores).all():
@@ -248,9 +272,10 @@ def _choose(
     )
     if loss < best_loss:
       best, best_loss = jax.tree.map(jnp.copy, params), loss
+      best_scores = scores
     elif len(losses) - int(np.argmin(losses)) > patience:
       break
-  return best, losses
+  return best, best_scores, losses
 
 
 def run(inputs: Inputs, options: Options) -> Findings:
@@ -274,13 +299,13 @@ def run(inputs: Inputs, options: Options) -> Findings:
       raise UserError(
         f"no {split} record carries a label of {inputs.label_set!r}"
       )
-  outcomes, details = [], {}
+  outcomes, details, files = [], {}, {}
   for fraction in options.finetune.fractions:
     # The records of the first probe of the same fraction.
     subset = linear.subset(len(rows["train"]), fraction, seed=0)
     chosen = rows | {"train": np.sort(rows["train"][subset])}
     setting = f"finetune_{100 * fraction:g}"
-    scores, details[setting] = finetune(
+    tuned = finetune(
       trained,
       {
         split: views.Rows(data.source(split), chosen[split]) for split in SPLITS
@@ -289,17 +314,28 @@ def run(inputs: Inputs, options: Options) -> Findings:
       options.finetune,
       eval_batch_size=inputs.store.encoder.batch_size,
     )
+    details[setting] = {"validation_loss_by_epoch": tuned.losses}
+    made = classifier_files.make(
+      tuned.params,
+      inputs.label_names,
+      trained.config,
+      label_set=inputs.label_set,
+      dataset=data.name,
+      fraction=fraction,
+      temperature=tuned.temperature,
+    )
+    files |= {f"{setting}/{name}": content for name, content in made.items()}
     outcome = scoring.evaluate(
       test,
       setting,
-      scores,
+      tuned.scores,
       fraction=fraction,
       num_train=len(subset),
       min_positives=options.min_positives,
       num_bootstrap=options.num_bootstrap,
     )
     outcomes.append(outcome)
-  return Findings(test, tuple(outcomes), details=details)
+  return Findings(test, tuple(outcomes), details=details, files=files)
 
 
 def heading(setting: str) -> str:
