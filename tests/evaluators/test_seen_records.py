@@ -15,7 +15,7 @@ from tests.runs import make_run
 
 SYNTHETIC = "synthetic_ecg/tiny"
 SEEN, OWN, REST = 5, 3, 30
-LINE = "mae, step 7: {} of {} test records of mixed_ecg are recordings of {}, on which {}"
+LINE = "mae, step 7: {} of {} test records of mixed_ecg are recordings of {}"
 
 
 def copies(data_dir):
@@ -75,10 +75,8 @@ def test_it_is_told_how_many_and_where(tmp_path, caplog):
   c.evaluation.update(label_sets=("superclass",), fractions=(1.0,))
   c.evaluation.min_positives = 1
   total = REST + SEEN
-  own = LINE.format(OWN, total, "mixed_ecg/1.0.0, train", "this task trains")
-  before = LINE.format(
-    SEEN, total, f"{SYNTHETIC}/1.0.0, train", "the encoder was pretrained"
-  )
+  own = LINE.format(OWN, total, "mixed_ecg/1.0.0, train")
+  before = LINE.format(SEEN, total, f"{SYNTHETIC}/1.0.0, train")
 
   def evaluated():
     caplog.clear()
