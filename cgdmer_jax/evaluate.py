@@ -22,6 +22,7 @@ from cgdmer_jax.evaluators import data_set, tasks
 from cgdmer_jax.evaluators.data_set import DataSet
 from cgdmer_jax.evaluators.encoders import features, parse
 from cgdmer_jax.evaluators.scores import gathering, results, summary
+from cgdmer_jax.evaluators.seen_records import SeenRecords
 from cgdmer_jax.evaluators.task import Inputs, Options, Task, make_protocol
 
 
@@ -87,11 +88,12 @@ def evaluate(
   chosen = _choose_tasks(evaluation.tasks)
   done: list[results.Result] = []
   not_done: list[summary.NotDone] = []
+  seen = SeenRecords()
   for task, inputs in _jobs(
     chosen, encoders, every, evaluation.label_sets, workdir / "features"
   ):
     try:
-      done.append(_result(task, inputs, evaluation, workdir))
+      done.append(_result(task, inputs, evaluation, workdir, seen))
     except UserError as error:
       name = inputs.store.encoder.identity.name
       where = name, task.name, inputs.data.name, inputs.topic
@@ -162,25 +164,61 @@ def _label_sets(
 
 
 def _result(
-  task: Task, inputs: Inputs, evaluation: ConfigDict, workdir: pathlib.Path
+  task: Task,
+  inputs: Inputs,
+  evaluation: ConfigDict,
+  workdir: pathlib.Path,
+  seen: SeenRecords,
 ) -> results.Result:
-  """The result of a task, from its file if it has been done before."""
+  """The result of a task, from its file if it has been done before.
+
+  What it says about test records that were learnt from is no part of its key:
+  the data sets that were learnt from may be here today, or no longer.
+  """
   options = Options(task, evaluation, inputs)
-  identity, data = inputs.store.encoder.identity, inputs.data
   protocol = make_protocol(task, inputs, options)
+  identity = inputs.store.encoder.identity
   key = results.make_key(protocol, identity.fingerprint)
-  path = results.find(workdir, task.name, data.name, inputs.topic, key)
-  if path:
-    try:
-      # Another name, in other company, or another place is the same encoder.
-      return dataclasses.replace(results.read(path), encoder=identity)
-    except UserError as error:
-      logging.warning("%s; it is done again", error)
+  known = _find(task, inputs, key, workdir)
+  result = known or _run(task, inputs, evaluation, options, key, protocol)
+  details = result.findings.details
+  details = details | seen.details(inputs, result.findings)
+  findings = dataclasses.replace(result.findings, details=details)
+  result = dataclasses.replace(result, findings=findings)
+  is_new = known is None or known.findings.details != details
+  if is_new and jax.process_index() == 0:
+    results.write(workdir, result)
+  # Another name, in other company, or another place is the same encoder.
+  return dataclasses.replace(result, encoder=identity)
+
+
+def _find(
+  task: Task, inputs: Inputs, key: str, workdir: pathlib.Path
+) -> results.Result | None:
+  """The result that an earlier evaluation has left."""
+  path = results.find(workdir, task.name, inputs.data.name, inputs.topic, key)
+  try:
+    return results.read(path) if path else None
+  except UserError as error:
+    logging.warning("%s; it is done again", error)
+    return None
+
+
+def _run(
+  task: Task,
+  inputs: Inputs,
+  evaluation: ConfigDict,
+  options: Options,
+  key: str,
+  protocol: str,
+) -> results.Result:
+  """Does a task."""
+  identity, data = inputs.store.encoder.identity, inputs.data
   logging.info(
     "%s of %s on %s %s", task.name, identity.name, data.name, inputs.topic
   )
   splits = {name: evaluation[name] for name in data_set.FIELDS}
-  result = results.Result(
+  return results.Result(
     encoder=identity,
     task=task.name,
     dataset=data.name,
@@ -192,6 +230,3 @@ def _result(
     options=splits | options.configured(),
     findings=task.run(inputs, options),
   )
-  if jax.process_index() == 0:
-    results.write(workdir, result)
-  return result

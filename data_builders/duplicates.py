@@ -1,9 +1,9 @@
 """The same recording under several ids.
 
-The notes of all shards hold the identity of each record (`codec.identify`); so
-nothing is read twice, whoever wrote the shards and when. Once all are written,
-equal identities are found by sorting, 16 bytes a record: 800,035 of them take
-0.8 s and 75 MiB at the end of a build, on one core
+The notes of all shards hold the identity of each record (`data/identity.py`);
+so nothing is read twice, whoever wrote the shards and when. Once all are
+written, equal identities are found by sorting, 16 bytes a record: 800,035 of
+them take 0.8 s and 75 MiB at the end of a build, on one core
 (`python -m tests.benchmarks.duplicates`, two runs).
 """
 
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from cgdmer_jax import files
+from cgdmer_jax.data import identity
 from data_builders import shards
 
 FILE_NAME = "duplicates.jsonl"
 REASON = "duplicate"
-_BYTES = 16  # of an identity
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,9 +77,7 @@ def find(
     Groups in the order of their first records.
   """
   text = [outcome.identities for k in plan for outcome in outcomes[k]]
-  identities = np.frombuffer(bytes.fromhex("".join(text)), ">u8")
-  identities = identities.reshape(-1, _BYTES // 8).astype(np.uint64)
-  groups = equal_rows(identities)
+  groups = equal_rows(identity.to_rows(bytes.fromhex("".join(text))))
   wanted = {int(i) for group in groups for i in group}
   found = {}
   number = 0

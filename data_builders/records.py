@@ -25,6 +25,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
 from cgdmer_jax import progress
+from cgdmer_jax.data import identity
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.recordings import codec, rejected, wfdb_io
 from data_builders import (
@@ -87,7 +88,7 @@ def make_record(
     "report": job.report,
     "labels": dict(job.labels),
   }
-  return shards.Made(fields, codec.identify(ecg, lead_valid, spec), faults)
+  return shards.Made(fields, identity.identify(ecg, spec.sampling_rate), faults)
 
 
 def check_jobs(jobs: Mapping[str, Sequence[RecordJob]]) -> None:

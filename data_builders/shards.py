@@ -31,7 +31,7 @@ from cgdmer_jax.errors import UserError, one_line
 from cgdmer_jax.recordings import rejected
 from data_builders import rejects
 
-_FORMAT = "2"  # raise it when the same jobs give other bytes than before
+_FORMAT = "3"  # raise it when the same jobs give other bytes than before
 
 SHARD_BYTES = 64 << 20  # of signals; what a killed process loses at most
 

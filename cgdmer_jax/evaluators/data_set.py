@@ -25,6 +25,7 @@ class DataSet:
 
   Attributes:
     name: name with configuration, such as "ptb_xl/100hz".
+    data_dir: folder of the built data sets.
   """
 
   def __init__(
@@ -43,7 +44,7 @@ class DataSet:
     """
     self.name = name
     self._splits = {field: splits[field] for field in FIELDS}
-    self._data_dir = data_dir
+    self.data_dir = data_dir
     self._sources: dict[str, EcgSource] = {}
     self._indexes: dict[str, index_lib.RecordIndex] = {}
     self.source("test")
@@ -61,9 +62,9 @@ class DataSet:
   def _open(self, split: str) -> EcgSource:
     """The records of a split, of training no more than `max_train`."""
     name, most = self._splits[split], self._splits["max_train"]
-    source = EcgSource(self.name, name, self._data_dir)
+    source = EcgSource(self.name, name, self.data_dir)
     if split == "train" and 0 < most < len(source):
-      source = EcgSource(self.name, f"{name}[:{most}]", self._data_dir)
+      source = EcgSource(self.name, f"{name}[:{most}]", self.data_dir)
     return source
 
   def index(self, split: str) -> index_lib.RecordIndex:

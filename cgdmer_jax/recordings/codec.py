@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import fractions
-import hashlib
 import math
 from typing import NamedTuple
 
@@ -149,36 +148,6 @@ def encode(recording: Recording, spec: SignalSpec) -> Encoded:
   ecg = _quantise(signal[:, :most], spec.sampling_rate)
   ecg = np.pad(ecg, ((0, 0), (0, spec.num_samples - ecg.shape[1])))
   return Encoded(ecg, valid, tuple(faults[~valid].tolist()))
-
-
-def identify(
-  ecg: np.ndarray, lead_valid: np.ndarray, spec: SignalSpec
-) -> bytes:
-  """16 bytes that tell whether two records hold the same recording.
-
-  They are a hash of the stored samples, as many as the shortest recording has
-  that the data set takes, but for a twentieth at both ends. So a recording and
-  one whose end was cut are the same, where a data set pads short ones; the
-  twentieth is more than the 0.1 s in which resampling from 500 to 100 Hz
-  depends on where a recording ends.
-
-  Copies that were cut at the beginning are not found. Hashes of windows that
-  begin where their content says so would find them, for 0.4 ms and 120 bytes a
-  record more (measured at 500 Hz; a record is built in 1.8 ms, and its hash
-  takes 0.1 ms), and only CPSC2018 has recordings longer than a record. Filtered
-  and scaled ones would need a likeness with a threshold. Resampled copies do
-  not come in: each corpus has one rate, others are rejected (`wrong_rate`).
-
-  Args:
-    ecg: int16 (12, num_samples).
-    lead_valid: bool (12,).
-    spec: rate and length of the records.
-  """
-  shortest = spec.signal_samples[0] if spec.signal_samples else spec.num_samples
-  margin = shortest // 20
-  digest = hashlib.sha256(lead_valid.tobytes())  # the fastest that is safe
-  digest.update(np.ascontiguousarray(ecg[:, margin : shortest - margin]))
-  return digest.digest()[:16]
 
 
 def _resampling_ratio(rate: float, spec: SignalSpec) -> fractions.Fraction:

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from cgdmer_jax.recordings import codec
+from cgdmer_jax.data import identity
 from data_builders import duplicates, records, shards
 
 NUMBER, NUM_SHARDS = 800_035, 1_431
@@ -41,12 +41,11 @@ def write_notes(folder, jobs, identities):
 
 def main():
   rng = np.random.default_rng(0)
-  ecg, valid = rng.integers(-999, 999, (12, 5000)).astype(np.int16), np.ones(12)
+  ecg = rng.integers(-999, 999, (12, 5000)).astype(np.int16)
   for rate in (100, 500):
-    spec = codec.SignalSpec(rate, 10 * rate)
     start = time.perf_counter()
     for _ in range(1000):
-      codec.identify(ecg[:, : 10 * rate], valid, spec)
+      identity.identify(ecg[:, : 10 * rate], rate)
     print(f"identity at {rate} Hz: {time.perf_counter() - start:.3f} ms")
   identities = rng.integers(0, 1 << 63, (NUMBER, 2), np.uint64)
   copies = rng.choice(NUMBER, NUMBER // 1000, replace=False)

@@ -12,6 +12,7 @@ def assert_same(a, b):
   np.testing.assert_array_equal(a.ids, b.ids)
   np.testing.assert_array_equal(a.subject_ids, b.subject_ids)
   np.testing.assert_array_equal(a.report_ids, b.report_ids, strict=True)
+  np.testing.assert_array_equal(a.recordings, b.recordings, strict=True)
   assert a.reports == b.reports
   assert list(a.labels) == list(b.labels)
   for key in a.labels:

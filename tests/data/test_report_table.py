@@ -132,7 +132,7 @@ def source(tmp_path):
 
 
 def test_second_load_reads_the_cache(source, tokenizer, monkeypatch):
-  index = index_lib.RecordIndex(IDS, IDS, TEXTS, IDS, {})
+  index = index_lib.RecordIndex(IDS, IDS, TEXTS, IDS, IDS, {})
   calls = []
   real = reports.tokenize_statements
   monkeypatch.setattr(

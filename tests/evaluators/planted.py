@@ -78,6 +78,7 @@ class Data(data_set.DataSet):
       subject_ids=np.array(names),
       reports=names,
       report_ids=np.arange(len(source), dtype=np.int32),
+      recordings=np.zeros((len(source), 2), np.uint64),
       labels={"superclass": source.labels},
     )
 

@@ -45,7 +45,11 @@ class Waves(EcgSource):
 def test_reconstruction_measures_a_planted_error():
   source = Waves()
   names = np.array([str(i) for i in range(30)])
-  index = RecordIndex(names, names, ("x",), np.zeros(30, np.int32), {})
+  index = RecordIndex(
+    *(names, names, ("x",), np.zeros(30, np.int32)),
+    recordings=np.zeros((30, 2), np.uint64),
+    labels={},
+  )
   encoder = planted.Pretrained(error=0.3, patch_length=50)
   findings = reconstruction.reconstruct(
     encoder.trained, source, index, batch_size=8, num_bootstrap=50
