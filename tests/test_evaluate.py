@@ -14,9 +14,7 @@ import pytest
 
 import cgdmer_jax
 from cgdmer_jax import evaluate, sharding
-from cgdmer_jax.config import saved
-from cgdmer_jax.data import index as index_lib
-from cgdmer_jax.data import preprocessing, reports, views
+from cgdmer_jax.data import preprocessing, views
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
