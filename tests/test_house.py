@@ -205,7 +205,10 @@ def test_what_is_imported_is_declared():
   extras = project["optional-dependencies"]
   declared = {
     re.split(r"[^\w-]", line)[0]
-    for line in project["dependencies"] + extras["beam"] + extras["convert"]
+    for line in sum(
+      (extras[x] for x in ("beam", "convert", "formats")),
+      project["dependencies"],
+    )
   }
   declared = {others.get(name.replace("_", "-"), name) for name in declared}
   declared.add("jaxlib")  # which jax is
