@@ -59,8 +59,9 @@ class Identity:
   step: int | None = None
 
   def __post_init__(self):
-    """Names are shown on one line, whatever a folder is called."""
-    object.__setattr__(self, "name", " ".join(self.name.split()))
+    """Names are text on one line, whatever the bytes of a folder's name."""
+    text = self.name.encode(errors="surrogateescape").decode(errors="replace")
+    object.__setattr__(self, "name", " ".join(text.split()))
 
 
 @dataclasses.dataclass(frozen=True)
