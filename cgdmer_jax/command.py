@@ -10,7 +10,9 @@ from absl import flags
 
 def stop(error: Exception | str, status: int = 2) -> NoReturn:
   """Ends the program with one line; status 2 is a user's mistake."""
-  print(f"error: {error}", file=sys.stderr)
+  # A path in it may have line breaks, or what a terminal takes for commands.
+  line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+  print(f"error: {line}", file=sys.stderr)
   sys.exit(status)
 
 

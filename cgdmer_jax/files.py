@@ -44,8 +44,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 def write(path: str | os.PathLike[str], content: bytes | str) -> None:
   """Writes a file completely or not at all; text as UTF-8. See `replacing`."""
-  if isinstance(content, str):
-    content = content.encode()
+  if isinstance(content, str):  # a file name in it may be no text
+    content = content.encode(errors="backslashreplace")
   with replacing(path) as temporary:
     temporary.write_bytes(content)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
 from absl import flags
+from etils.epath import gpath
 
 from cgdmer_jax.errors import UserError
 
+_LONGEST_NAME = 255  # bytes, of every file system that is in use
 ENVIRONMENT_VARIABLE = "CGDMER_DATA_DIR"
 
 DATA_DIR = flags.DEFINE_string(
@@ -35,14 +39,20 @@ def local(text: str | os.PathLike[str], flag: str) -> pathlib.Path:
     flag: the flag, field or variable it was written to, for messages.
 
   Raises:
-    UserError: it is empty, has a zero byte, is an address of a bucket or a
-      server, or its tilde means nobody's home.
+    UserError: it is empty, has a zero byte or a name that is too long, is an
+      address of a bucket or a server, or its tilde means nobody's home.
   """
   text = os.fspath(text)
   if _URL.match(text):
     raise UserError(f"{flag}={text} is no path; mount it and give its path")
   if not text or "\0" in text:
     raise UserError(f"{flag}={text!r} is no path")
+  longest = max(len(os.fsencode(name)) for name in text.split("/"))
+  if longest > _LONGEST_NAME:
+    raise UserError(
+      f"{flag}={text}: a name in it has {longest} bytes; file systems take"
+      f" {_LONGEST_NAME} at most"
+    )
   if not text.startswith("~"):
     path = pathlib.Path(text)
     # `./~` has lost its dot; nobody must take it for the home folder now.
@@ -52,6 +62,22 @@ def local(text: str | os.PathLike[str], flag: str) -> pathlib.Path:
   except RuntimeError:  # $HOME is not set, or there is no such user
     raise UserError(
       f"{flag}={text}: there is no home folder; give the whole path"
+    ) from None
+
+
+def check_text(path: str | os.PathLike[str]) -> None:
+  """Checks a path for libraries that know text only, no other bytes.
+
+  Raises:
+    UserError: its name is not UTF-8, or this program was told not to take file
+      names as such.
+  """
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError:
+    raise UserError(
+      f"the name of {os.fspath(path)!r} is not read as UTF-8; rename the"
+      " folder, or set PYTHONUTF8=1 if it is UTF-8"
     ) from None
 
 
@@ -72,3 +98,18 @@ def data_dir(value: str | os.PathLike[str] | None = None) -> pathlib.Path:
     return local(value, "--data_dir")
   default = os.environ.get(ENVIRONMENT_VARIABLE)
   return local(default or "data", f"${ENVIRONMENT_VARIABLE}")
+
+
+class LiteralPath(gpath.PosixGPath):
+  """A path without special characters, for libraries that look for files.
+
+  Orbax looks for the parts of a checkpoint with `path.glob("ocdbt.process_*")`,
+  TFDS for the rests of a build, and epath reads brackets and stars in the path
+  itself as a pattern. Orbax then finds no parts, merges nothing, and calls the
+  checkpoint complete.
+  """
+
+  def glob(self, pattern: str) -> Iterator[LiteralPath]:
+    """Finds the paths below this one that match a pattern."""
+    pattern = self._PATH.join(glob.escape(self._path_str), pattern)
+    return (self._new(path) for path in self._backend.glob(pattern))

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from cgdmer_jax import progress
+from cgdmer_jax import paths, progress
 from cgdmer_jax.data import identity
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.recordings import codec, rejected, wfdb_io
@@ -144,6 +144,11 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     self.rejects = rejects.Rejects(max_rejected)
     self.num_resumed = 0
     self._num_workers = num_workers
+
+  @property
+  def data_path(self) -> paths.LiteralPath:
+    """Folder of the files, in which TFDS looks for some by a pattern."""
+    return paths.LiteralPath(self.data_dir)
 
   @abc.abstractmethod
   def _split_jobs(

@@ -9,14 +9,16 @@ import sys
 import numpy as np
 import pytest
 
-from cgdmer_jax import evaluate, export, pretrain, trained_model
+from cgdmer_jax import evaluate, export, pretrain, sharding, trained_model
 from cgdmer_jax.config import presets
 from cgdmer_jax.data.index import load_index
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.train import checkpoint
+from cgdmer_jax.evaluators.encoders import parse
+from cgdmer_jax.train import checkpoint, setup
 from data_builders import build
-from tests import toy
+from tests import odd_names, toy
+from tests.data_builders import cinc_corpus
 
 ROOT = pathlib.Path(__file__).parents[1]
 # A comma separates encoders; a path that has one is found all the same.
@@ -41,44 +43,70 @@ def features(path, data_dir):
   np.savez(path, ids=np.array(ids), features=np.array(rows))
 
 
-def test_a_run_and_all_that_is_done_with_it(built, tmp_path):
-  name = NAME
-  workdir, data_dir = tmp_path / name, tmp_path / f"data{name}"
-  shutil.copytree(built, data_dir)
+@pytest.fixture(scope="module")
+def compiled_once():
+  """Runs of one configuration share their programs; nothing is validated."""
+  kept = {}
+  assemble = setup.assemble
+
+  def shared(config, vocabulary):
+    key = config.to_json()
+    if key not in kept:
+      kept[key] = assemble(config, vocabulary)
+    return kept[key]
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(setup, "assemble", shared)
+    patch.setattr(pretrain, "_validator", lambda *_: lambda params: {})
+    yield
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_all_that_is_done_with_names(built, compiled_once, tmp_path, seed):
+  """One that holds all of ASCII punctuation, and random ones."""
+  names = [NAME] * 7
+  if seed is not None:
+    names = [odd_names.make([seed, i]) for i in range(7)]
+  data, workdir, theirs, output, bert, manual, records = (
+    tmp_path / str(i) / name for i, name in enumerate(names)
+  )
+  data.parent.mkdir()
+  shutil.copytree(built, data)
   config = toy.get_config("recipe=clip").unlock()
   config.train.update(steps=2, checkpoint_every=1, keep_checkpoints=2)
-  config.evaluation.update(
-    tasks=("zero_shot",), label_sets=("superclass",), datasets=""
-  )
-  assert pretrain.run(config, workdir, data_dir)
+  config.evaluation.update(tasks=(), label_sets=("superclass",), datasets="")
+  if "\\" in workdir.name:
+    with pytest.raises(UserError, match="backslash"):
+      pretrain.run(config, workdir, data)
+    assert not workdir.parent.exists()
+    workdir = workdir.with_name(workdir.name.replace("\\", "!"))
+  assert pretrain.run(config, workdir, data)
   # The last step is lost: the same command makes it again.
-  before = trained_model.load(workdir, trained(workdir).mesh).params
+  before = projection(workdir)
   shutil.rmtree(workdir / "checkpoints" / "2")
-  assert pretrain.run(config, workdir, data_dir)
-  after = trained_model.load(workdir, trained(workdir).mesh).params
-  np.testing.assert_array_equal(
-    before["ecg_projection"]["kernel"], after["ecg_projection"]["kernel"]
-  )
-  others = tmp_path / f"{name[:60]}.npz"
-  features(others, data_dir)
+  assert pretrain.run(config, workdir, data)
+  np.testing.assert_array_equal(before, projection(workdir))
+  theirs = theirs.with_name(f"{theirs.name}.npz")
+  theirs.parent.mkdir()
+  features(theirs, data)
   evaluation = presets.evaluate(("linear_probe",), None).unlock()
-  evaluation.encoders = f"{workdir},{others},random"
+  evaluation.encoders = f"{workdir},{theirs},random"
   evaluation.evaluation.update(config.evaluation.to_dict())
   evaluation.evaluation.tasks = ("linear_probe",)
-  output = tmp_path / f"output{name}"
-  assert evaluate.run(evaluation, output, data_dir)
+  assert evaluate.run(evaluation, output, data)
   table = (output / "results/tables.md").read_text(encoding="utf-8")
   assert table.count("\n| ") >= 4  # a line for each encoder
   assert len([*(output / "figures").iterdir()]) == 2
-  bert = tmp_path / f"bert{name}"
   export.export(str(workdir), str(bert))
   assert (bert / "model.safetensors").exists()
+  signals = {i: cinc_corpus.signal(i) for i in range(1, 21)}
+  cinc_corpus.write(manual, "csn", signals)
+  assert cinc_corpus.build_set(manual, records).is_relative_to(records)
 
 
-def trained(workdir):
-  from cgdmer_jax import sharding
-
-  return trained_model.load(workdir, sharding.make_mesh((-1, 1, 1)))
+def projection(workdir):
+  mesh = sharding.make_mesh((-1, 1, 1))
+  return trained_model.load(workdir, mesh).params["ecg_projection"]["kernel"]
 
 
 def test_a_backslash_is_refused_before_anything_is_made(built, tmp_path):
@@ -89,20 +117,15 @@ def test_a_backslash_is_refused_before_anything_is_made(built, tmp_path):
     checkpoint.steps(tmp_path / "a\\b")
 
 
-@pytest.mark.parametrize(
-  ("flag", "value"),
-  [
-    ("--workdir", "gs://bucket/run"),
-    ("--data_dir", "s3://bucket/data"),
-    ("--config.encoders", "gs://bucket/run"),
-  ],
-)
-def test_addresses_are_no_folders(flag, value, built, tmp_path):
+def test_addresses_are_no_folders(built, tmp_path):
   known = "--config.evaluation.datasets=synthetic_ecg/tiny"
-  done = main(tmp_path, known, f"--data_dir={built}", f"{flag}={value}")
+  given = "--workdir=gs://bucket/run"
+  done = main(tmp_path, known, f"--data_dir={built}", given)
   assert done.returncode == 2
-  assert done.stderr.splitlines()[-1].startswith(f"error: {flag}={value}")
+  assert done.stderr.splitlines()[-1].startswith(f"error: {given} is no path")
   assert not [*tmp_path.iterdir()]
+  with pytest.raises(UserError, match="^--config.encoders=gs://b/run is no pa"):
+    parse.parse("gs://b/run", sharding.make_mesh((-1, 1, 1)), 16)
 
 
 def main(folder, *arguments, **environment):

@@ -6,10 +6,14 @@ import pwd
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 
-from cgdmer_jax import paths
+from cgdmer_jax import command, paths
+from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.train import checkpoint
+from tests import odd_names
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -45,6 +49,43 @@ def test_addresses_are_refused(text):
   assert str(error.value) == (
     f"--output={text} is no path; mount it and give its path"
   )
+
+
+@hypothesis.given(odd_names.TEXTS, odd_names.TEXTS)
+@hypothesis.settings(max_examples=300, deadline=None)
+def test_a_path_is_what_was_written_or_refused(name, other):
+  """Each name alone, below a folder, and as a folder above another."""
+  for text in (name, f"/x/{name}", f"{name}/{other}", f"./{name}"):
+    too_long = any(len(part.encode()) > 255 for part in text.split("/"))
+    special = text.startswith("~") or "://" in text
+    try:
+      path = paths.local(text, "--output")
+    except UserError as error:
+      assert too_long or special
+      assert str(error).startswith("--output=")
+      continue
+    assert not too_long
+    if not special:
+      assert path.absolute() == pathlib.Path(text).absolute()
+    assert paths.local(path, "--output") == path  # once is as good as twice
+
+
+def test_a_line_is_a_line(capsys):
+  with pytest.raises(SystemExit):
+    command.stop("no folder a\nb\x1b[2J\udcc3 größe")
+  assert capsys.readouterr().err == (
+    "error: no folder a\\nb\\x1b[2J\\udcc3 größe\n"
+  )
+
+
+def test_names_that_are_no_text(tmp_path):
+  name = os.fsdecode(b"gr\xf6\xdfe")
+  match = "is not read as UTF-8; rename the folder"
+  (tmp_path / name).mkdir()
+  with pytest.raises(UserError, match=match):
+    checkpoint.steps(tmp_path / name)
+  with pytest.raises(UserError, match=match):
+    EcgSource("synthetic_ecg/tiny", "train", tmp_path / name)
 
 
 @pytest.mark.parametrize("text", ["", "a\0b"])

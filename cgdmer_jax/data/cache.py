@@ -43,7 +43,7 @@ def paths(source: Split, suffix: str) -> tuple[epath.Path, epath.Path]:
     suffix: end of the file's name; differs between the files of a split.
   """
   name = quote(source.split, safe="") + suffix
-  digest = hashlib.sha256(os.fspath(source.path).encode()).hexdigest()[:16]
+  digest = hashlib.sha256(os.fsencode(source.path)).hexdigest()[:16]
   root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
   cache = epath.Path(root).expanduser() / "cgdmer_jax" / digest
   return source.path / "cgdmer_index" / name, cache / name

@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
+from cgdmer_jax import paths
 from cgdmer_jax.data import schema
 from cgdmer_jax.data.leads import LEADS, NUM_LEADS
 from cgdmer_jax.errors import UserError
@@ -167,6 +168,7 @@ def _annotations(fields: Mapping[str, Any], label_sets) -> Record:
 def _open(dataset: str, split: str, data_dir: epath.PathLike):
   """Dataset info and the raw records (bytes) of a split."""
   data_dir = os.fspath(epath.Path(data_dir).expanduser())
+  paths.check_text(data_dir)
   try:
     builder = tfds.core.read_only_builder.builder_from_files(
       dataset, data_dir=data_dir
@@ -242,9 +244,10 @@ def _fingerprint(info, split: str) -> str:
   digest = hashlib.sha256(f"{info.full_name}|{split}|{metadata}".encode())
   for name in sorted(info.splits):
     for file in info.splits[name].filepaths:
-      stat = epath.Path(file).stat()
-      digest.update(f"|{file.name},{stat.length},".encode())
-      digest.update(_ends(os.fspath(file), stat.length, stat.mtime))
+      # Not `epath`: it wants to know the owner's name, which may have none.
+      stat = os.stat(file)
+      digest.update(f"|{os.path.basename(file)},{stat.st_size},".encode())
+      digest.update(_ends(os.fspath(file), stat.st_size, stat.st_mtime))
   return digest.hexdigest()
 
 

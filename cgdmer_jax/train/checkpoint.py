@@ -20,7 +20,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cgdmer_jax import keyed
+from cgdmer_jax import keyed, paths
 from cgdmer_jax.errors import UserError, one_line
 from cgdmer_jax.train import checksums as checksums_lib
 from cgdmer_jax.train import restorable
@@ -360,7 +360,8 @@ def _steps(root: epath.Path) -> list[int]:
 
 def _absolute(path: epath.PathLike) -> epath.Path:
   """Absolute path, as Orbax requires, read literally."""
-  path = restorable.LiteralPath(epath.Path(path).expanduser().resolve())
+  path = paths.LiteralPath(epath.Path(path).expanduser().resolve())
+  paths.check_text(path)
   if "\\" in str(path):
     raise UserError(
       f"{path}: checkpoints cannot be kept below a folder with a backslash in "

@@ -6,29 +6,13 @@ damaged one is only noticed when the run is resumed, perhaps days later.
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorstore
 from etils import epath
-from etils.epath import gpath
 
 from cgdmer_jax.errors import UserError
-
-
-class LiteralPath(gpath.PosixGPath):
-  """A path without special characters.
-
-  Orbax looks for the parts of a checkpoint with `path.glob("ocdbt.process_*")`,
-  and epath reads brackets in the path itself as a pattern. Orbax then finds no
-  parts, merges nothing, and calls the checkpoint complete.
-  """
-
-  def glob(self, pattern: str) -> Iterator[LiteralPath]:
-    """Finds the paths below this one that match a pattern."""
-    pattern = self._PATH.join(glob.escape(self._path_str), pattern)
-    return (self._new(path) for path in self._backend.glob(pattern))
 
 
 def missing_array(item: epath.Path, names: Iterable[str]) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from cgdmer_jax import paths
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.train import checkpoint, restorable
 
@@ -63,7 +64,7 @@ def test_a_checkpoint_that_cannot_be_restored_is_not_called_saved(
   tmp_path, monkeypatch
 ):
   """As it was where a library took brackets for a pattern."""
-  monkeypatch.setattr(restorable.LiteralPath, "glob", lambda *_: iter(()))
+  monkeypatch.setattr(paths.LiteralPath, "glob", lambda *_: iter(()))
   with pytest.raises(UserError, match="cannot be written .*checksums"):
     save(tmp_path / "single")
   with pytest.raises(UserError, match="cannot be written .*checksums"):
@@ -75,7 +76,7 @@ def test_the_error_of_a_run_that_was_lost_says_how_to_rescue_it(
   tmp_path, monkeypatch
 ):
   with monkeypatch.context() as patch:
-    patch.setattr(restorable.LiteralPath, "glob", lambda *_: iter(()))
+    patch.setattr(paths.LiteralPath, "glob", lambda *_: iter(()))
     with pytest.raises(UserError):
       save(tmp_path)
   with pytest.raises(UserError, match="cp -r .*ocdbt.process_0") as e:

@@ -78,14 +78,22 @@ def parse(
 
 
 def _split(names: str) -> list[str]:
-  """Names between commas; a path that has commas itself stays whole."""
-  words = [word.strip() for word in names.split(",")]
+  """Names between commas; a path that has commas itself stays whole.
+
+  Blanks around a name are left out, unless they belong to a path.
+  """
+  words = names.split(",")
   found = []
   while words:
-    joined = ((n, ",".join(words[:n])) for n in range(len(words), 1, -1))
+    joined = ((n, ",".join(words[:n])) for n in range(len(words), 0, -1))
     count, name = next(
-      ((n, name) for n, name in joined if _exists(name)),
-      (1, words[0]),
+      (
+        (n, path)
+        for n, text in joined
+        for path in (text, text.strip())
+        if path and _exists(path)
+      ),
+      (1, words[0].strip()),
     )
     words = words[count:]
     found.append(name)
@@ -96,7 +104,7 @@ def _exists(name: str) -> bool:
   """Whether there is something of this name."""
   try:
     return paths.local(name, "--config.encoders").exists()
-  except OSError:  # several names joined are longer than a name may be
+  except (OSError, UserError):  # such as several names in one: too long
     return False
 
 

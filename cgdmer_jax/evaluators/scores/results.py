@@ -67,8 +67,9 @@ class Identity:
   plain_name: str = ""
 
   def __post_init__(self):
-    """Names are shown on one line, whatever a folder is called."""
-    name = " ".join(self.name.split())
+    """Names are text on one line, whatever the bytes of a folder's name."""
+    text = self.name.encode(errors="surrogateescape").decode(errors="replace")
+    name = " ".join(text.split())
     object.__setattr__(self, "name", name)
     object.__setattr__(self, "plain_name", self.plain_name or name)
     object.__setattr__(self, "group", self.group or self.fingerprint)
