@@ -18,7 +18,7 @@ from cgdmer_jax.evaluators.task import (
   Source,
   Task,
   UndeclaredOption,
-  make_key,
+  make_protocol,
 )
 from configs import benchmark
 from data_builders import build
@@ -69,7 +69,7 @@ def inputs(task, config, data_dir, tmp_path):
 def key(name, config, data_dir, tmp_path):
   task = tasks.TASKS[name]
   given = inputs(task, config, data_dir, tmp_path)
-  return make_key(task, given, Options(task, config, given))
+  return make_protocol(task, given, Options(task, config, given))
 
 
 def test_every_field_is_tried():
