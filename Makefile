@@ -4,7 +4,7 @@ RUN = .venv/bin/python
 WORKDIR ?= runs/pretrain
 PIP = $(RUN) -m pip --disable-pip-version-check install --quiet --no-compile
 
-.PHONY: pretrain data test lint clean
+.PHONY: pretrain data test lint clean help
 
 pretrain: data  ## Pretrain CG-DMER on the embedded data and report.
 	$(RUN) -m cgdmer_jax.main --config=configs/pretrain.py --workdir=$(WORKDIR)
@@ -16,7 +16,7 @@ data: .venv/installed  ## Build the embedded data set.
 test: .venv/test-installed lint  ## Linters and tests.
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 2 --dist worksteal
 
-lint: .venv/test-installed
+lint: .venv/test-installed  ## Linters.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	.venv/bin/shellcheck launch/*.sh launch/slurm.sbatch
@@ -31,6 +31,9 @@ lint: .venv/test-installed
 .venv/test-installed: .venv/installed
 	$(PIP) --editable '.[test]'
 	touch $@
+
+help:  ## What can be made.
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
 clean:  ## Remove the environment; data/ and runs/ stay.
 	rm -rf .venv *.egg-info .pytest_cache .ruff_cache

@@ -19,7 +19,7 @@ import rich.console
 import rich.table
 from ml_collections import ConfigDict
 
-from cgdmer_jax import files, pretrain, sharding
+from cgdmer_jax import command, files, pretrain, sharding
 from cgdmer_jax.data import pipeline
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.data.leads import NUM_LEADS
@@ -289,3 +289,7 @@ def _table(document: dict[str, Any]) -> rich.table.Table:
     f"process(es), jax {document['versions']['jax']}",
   )
   return table
+
+
+if __name__ == "__main__":
+  command.stop("no command; use python -m cgdmer_jax.main --config=bench")

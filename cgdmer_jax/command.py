@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+import textwrap
+from collections.abc import Callable
 from typing import NoReturn
 
 from absl import flags
@@ -18,10 +22,14 @@ def stop(error: Exception | str, status: int = 2) -> NoReturn:
 
 def stop_parsing(error: Exception) -> NoReturn:
   """Ends the program because its command line or configuration is wrong."""
-  message = str(error).strip().splitlines()[-1].strip().rstrip(".")
+  # Libraries quote errors inside errors, some of them twice.
+  text = str(error).replace("\\n", "\n").replace("\\", "").strip()
+  message = text.splitlines()[-1].strip().rstrip(".")
   if "KeyError" in repr(error):  # a field that does not exist
-    field = message.strip("\"'")
-    message = f"the configuration has no field {field!r}"
+    field, *hint = (line.strip(" \"'.") for line in text.splitlines()[-2:])
+    hint = f"; {hint[0][0].lower()}{hint[0][1:]}" if hint else ""
+    message = f"the configuration has no field {field!r}{hint}"
+  message = re.sub(r"^(UserError|\w*Error): ", "", message)
   stop(f"{message}; see --help")
 
 
@@ -36,9 +44,48 @@ def print_anything() -> None:
       stream.reconfigure(errors="replace")
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parses the command line, for `app.run(main, flags_parser=parse_flags)`."""
+def show_help(
+  program: str, doc: str | None, more: Callable[[], str] | None = None
+) -> None:
+  """Prints what a command does, its flags first of all.
+
+  Args:
+    program: file name of the module that is run; its key flags are shown.
+    doc: docstring of the module.
+    more: makes what is printed at the end.
+  """
+  print(f"{inspect.cleandoc(doc or '')}\n\nflags:")
+  every = flags.FLAGS.get_key_flags_for_module(program)
+  for flag in every:
+    if flag.name.startswith("config."):
+      continue
+    default = "" if flag.default in (None, False, "") else f" [{flag.default}]"
+    text = f"--{flag.name}{default}: {flag.help}"
+    print(
+      textwrap.fill(text, 78, initial_indent="  ", subsequent_indent="      ")
+    )
+  print("  --verbosity: 1 for more messages, -1 for warnings only")
+  if more:
+    print(f"\n{more()}")
+
+
+def parse_flags(
+  argv: list[str],
+  doc: str | None = None,
+  more: Callable[[], str] | None = None,
+) -> list[str]:
+  """Parses the command line, for `app.run(main, flags_parser=parse_flags)`.
+
+  Args:
+    argv: the command line.
+    doc: printed for --help; None: the docstring of the program.
+    more: see `show_help`.
+  """
   print_anything()
+  if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
+    main = sys.modules["__main__"]
+    show_help(argv[0], doc or main.__doc__, more)
+    sys.exit(0)
   try:
     return flags.FLAGS(argv)
   # Configuration files are read here, and raise the other errors.

@@ -16,7 +16,8 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import sharding
+from cgdmer_jax import command, sharding
+from cgdmer_jax.config import ranges
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import data_set, tasks
 from cgdmer_jax.evaluators.data_set import DataSet
@@ -30,6 +31,7 @@ def run(
   config: ConfigDict, workdir: pathlib.Path, data_dir: pathlib.Path
 ) -> bool:
   """Evaluates `config.encoders`; True at its end. See `evaluate`."""
+  ranges.check(config)
   evaluation = config.evaluation
   every = open_data_sets(evaluation, data_dir)
   mesh = sharding.make_mesh(config.mesh)
@@ -109,7 +111,11 @@ def evaluate(
 
 
 def _choose_tasks(names: Sequence[str]) -> list[Task]:
-  """The tasks of these names; ("all",): every one, in order."""
+  """The tasks of these names; ("all",): every one, in order.
+
+  A name may be several, separated by commas, as a command line has them.
+  """
+  names = [name for text in names for name in text.split(",")]
   if tuple(names) == ("all",):
     return list(tasks.TASKS.values())
   unknown = sorted(set(names) - set(tasks.TASKS))
@@ -229,4 +235,10 @@ def _run(
     protocol=protocol,
     options=splits | options.configured(),
     findings=task.run(inputs, options),
+  )
+
+
+if __name__ == "__main__":
+  command.stop(
+    "no command; use python -m cgdmer_jax.main --config=linear_probe"
   )

@@ -1,23 +1,30 @@
-"""Entry point: `python -m cgdmer_jax.main --config=configs/pretrain.py`.
+"""Pretrains, evaluates or measures speed, as a configuration says.
 
-Kept short: a task is a function of (config, workdir, data_dir).
+    cgdmer pretrain --workdir=runs/pretrain
+    python -m cgdmer_jax.main --config=pretrain:recipe=clip --workdir=runs/clip
+    cgdmer evaluate --config=linear_probe:ptb_xl --config.encoders=runs/pretrain
+
+A configuration is one of ours, by name, or a file. The same command resumes a
+run, and adds what is missing to an evaluation.
 """
 
 from __future__ import annotations
 
+import logging as python_logging
 import os
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cgdmer_jax import command, paths, process_flags  # noqa: F401
+from cgdmer_jax import command, log_file, paths, process_flags
+from cgdmer_jax.config import configurations, saved
 from cgdmer_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
   None,
-  "Configuration with options: configs/FILE.py:PRESET,KEY=VALUE.",
+  "Configuration with options: NAME:PRESET,KEY=VALUE or FILE.py:... .",
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir",
@@ -25,12 +32,19 @@ _WORKDIR = flags.DEFINE_string(
   "Folder of the run; the same one resumes it. Default: runs/<task>.",
 )
 
+_PRINT_CONFIG = flags.DEFINE_bool(
+  "print_config", False, "Print every field with its value, and end."
+)
 _STOPPED_STATUS = flags.DEFINE_integer(
   "stopped_status",
   0,
   "Exit status of a run that was stopped before it was complete; for clusters "
   "that start a program again unless it ends with 0.",
 )
+
+
+for _module in (paths, process_flags):
+  flags.adopt_module_key_flags(_module)  # shown by --help
 
 
 def _is_shown(record) -> bool:
@@ -52,11 +66,12 @@ def use_huge_pages() -> None:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line, and reads the configuration."""
-  rest = command.parse_flags(argv)
+  rest = command.parse_flags(
+    configurations.by_path(argv), __doc__, configurations.describe
+  )
   if _CONFIG.value is None:
-    command.stop(
-      "--config is missing; give it, as --config=configs/pretrain.py"
-    )
+    names = ", ".join(configurations.names())
+    command.stop(f"--config is missing; give a file, or one of {names}")
   try:
     _ = _CONFIG.value.task  # raises here if the file could not be loaded
   except (AttributeError, OSError, ValueError) as error:
@@ -69,8 +84,16 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     command.stop(f"unexpected argument {argv[1]!r}; see --help")
   config = _CONFIG.value
-  logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(_is_shown)
+  if _PRINT_CONFIG.value:
+    print(saved.to_json(config), end="")
+    return
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.INFO)
+  handler = logging.get_absl_handler()
+  handler.addFilter(_is_shown)
+  handler.setFormatter(
+    python_logging.Formatter("%(levelname).1s %(asctime)s %(message)s", "%X")
+  )
   # Imported here: --help and a wrong flag need not wait for JAX.
   import jax
 
@@ -85,6 +108,8 @@ def main(argv: list[str]) -> None:
     workdir = paths.local(_WORKDIR.value or f"runs/{config.task}", "--workdir")
     data_dir = paths.data_dir(paths.DATA_DIR.value)
     distributed.initialize()
+    if jax.process_index() == 0:
+      log_file.keep(workdir, _is_shown)
     with distributed.leaving_together():
       complete = tasks[config.task](config, workdir, data_dir)
       if complete and jax.process_index() == 0:

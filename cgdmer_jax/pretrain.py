@@ -21,6 +21,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from cgdmer_jax import (
+  command,
+  disk,
   distributed,
   evaluate,
   progress,
@@ -36,12 +38,14 @@ from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import pretrained
+from cgdmer_jax.evaluators.scores import summary
 from cgdmer_jax.figures import curves, reconstructions, style
 from cgdmer_jax.train import (
   checkpoint,
   checks,
   frozen_reports,
   metrics,
+  optim,
   report_checkpoint,
   setup,
   stop_signal,
@@ -179,6 +183,12 @@ def run(
   prepared, config = prepare(config, workdir, data_dir)
   schedule = config.train
   keep = schedule.keep_checkpoints
+  missing = keep + 1 - len(checkpoint.steps(workdir))
+  size = sum(
+    x.size * x.dtype.itemsize
+    for x in jax.tree.leaves(prepared.training.abstract)
+  )
+  disk.check_free(workdir, missing * size, "the checkpoints")
   with checkpoint.Checkpointer(workdir, keep=keep) as checkpointer:
     state = _first_state(prepared.training, checkpointer, config)
     if int(state.step) < schedule.steps:
@@ -188,7 +198,7 @@ def run(
     batches = prepared.batches(rows, int(state.step))
     state = _train(
       prepared.training.step,
-      schedule,
+      config,
       workdir,
       state,
       batches,
@@ -251,11 +261,18 @@ def _finish(
       evaluation,
       workdir,
     )
+  if jax.process_index() == 0 and trained.step:
+    with metrics.Writers(
+      workdir, trained.step, saved.to_json(trained.config)
+    ) as writer:
+      for path in sorted((workdir / "figures").glob("*.png")):
+        writer.figure(trained.step, path)
+      writer.write(trained.step, summary.scores(workdir, trained.name))
 
 
 def _train(
   step_program: StepProgram,
-  train: ConfigDict,
+  config: ConfigDict,
   workdir: pathlib.Path,
   state: train_step.TrainState,
   batches: Iterator[Batch],
@@ -263,7 +280,11 @@ def _train(
   checkpointer: checkpoint.Checkpointer,
 ) -> train_step.TrainState:
   """Runs the loop; returns the state after the last step that was made."""
-  start = int(state.step)
+  start, train = int(state.step), config.train
+  learning_rate = optim.warmup_cosine(
+    config.optim.lr, config.optim, train.steps
+  )
+  pace = metrics.Pace(start, train.batch_size)
   logs = jax.process_index() == 0  # only process 0 writes
   means = metrics.Means()
   unread = None  # step and metrics that are still on the device
@@ -275,7 +296,9 @@ def _train(
     if step in saved_steps or step % train.log_every == 0:
       shown = means.take()
       if logs:
-        writer.write(step, {f"train/{k}": v for k, v in shown.items()})
+        shown["learning_rate"] = float(learning_rate(step - 1))
+        scalars = {f"train/{k}": v for k, v in shown.items()}
+        writer.write(step, scalars | pace.take(step))
     bar.update(step, shown)
 
   saved_steps = set()
@@ -283,7 +306,9 @@ def _train(
     contextlib.closing(batches),
     stop_signal.StopSignal() as stop,
     (
-      metrics.MetricWriter(workdir, start) if logs else contextlib.nullcontext()
+      metrics.Writers(workdir, start, saved.to_json(config))
+      if logs
+      else contextlib.nullcontext()
     ) as writer,
     progress.Progress(train.steps, start, train.batch_size) as bar,
   ):
@@ -358,3 +383,7 @@ def _validator(
     return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
 
   return validate
+
+
+if __name__ == "__main__":
+  command.stop("no command; use python -m cgdmer_jax.main --config=pretrain")

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from cgdmer_jax import command, paths
+from cgdmer_jax import command, disk, paths
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError, one_line
 from data_builders import (
@@ -200,6 +200,10 @@ def _check_source(
       )
     return None
   source, download_dir = cls.DOWNLOAD, data_dir / "downloads"
+  if not (download_dir / cls.name).exists():
+    number, unit = source.size.split()
+    size = int(float(number) * {"MB": 1e6, "GB": 1e9}[unit])
+    disk.check_free(download_dir, size, f"the files of {cls.name}")
   print(
     f"no --manual_dir: downloading {source.size} from {source.files_url} to"
     f" {download_dir}",

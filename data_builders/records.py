@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from cgdmer_jax import paths, progress
+from cgdmer_jax import disk, paths, progress
 from cgdmer_jax.data import identity
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.recordings import codec, rejected, wfdb_io
@@ -183,6 +183,10 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
       split: shards.divide(members, record_bytes, folder, split)
       for split, members in jobs.items()
     }
+    # Of int16 samples, real ECGs take half; finished shards are there already.
+    needed = record_bytes * sum(map(len, jobs.values())) // 2
+    needed -= sum(file.stat().st_size for file in folder.glob("*"))
+    disk.check_free(folder, needed, "the records")
     # Nothing is moved before everything is finished: a stopped build resumes.
     results = self._results(
       [shard for members in plan.values() for shard in members],

@@ -7,6 +7,15 @@ fail() { # a mistake of the user: one line, status 2
   exit 2
 }
 
+tell() { # prints the head of the script, if its first argument asks for it
+  case ${1:-} in
+    -h | --help)
+      sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"
+      exit 0
+      ;;
+  esac
+}
+
 need() { # need NAMES...: variables that must be set
   local name
   for name; do

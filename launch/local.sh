@@ -14,6 +14,7 @@
 # with any number of processes. One that fails ends the others.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
+tell "${1:-}"
 
 dry_run=
 count=2
@@ -33,6 +34,8 @@ done
 python=${PYTHON:-python}
 command -v "$python" >/dev/null ||
   fail "no program $python; activate the environment, or set PYTHON"
+[[ -n $dry_run ]] || "$python" -c 'import absl' 2>/dev/null ||
+  fail "$python lacks the package; . .venv/bin/activate, or set PYTHON"
 port=${PORT:-}
 if [[ -z $port && -z $dry_run ]]; then
   port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')

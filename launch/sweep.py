@@ -27,10 +27,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
+import rich.console
 from absl import app, flags
 
-from cgdmer_jax import command, files
-from cgdmer_jax.config import presets
+from cgdmer_jax import command, files, listing
+from cgdmer_jax.config import configurations, presets
 
 _FOLDER = pathlib.Path(__file__).parent
 _CONFIG = flags.DEFINE_string(
@@ -67,7 +68,8 @@ class Point:
 
 def points(config: str, sweep: str, rest: Sequence[str]) -> Iterator[Point]:
   """Yields the points of a sweep; `rest` are more arguments for all of them."""
-  path, _, option = config.partition(":")
+  _, config = configurations.by_path(["", f"--config={config}"])
+  path, _, option = config.removeprefix("--config=").partition(":")
   if not pathlib.Path(path).is_file():
     command.stop(f"no file {path}; run this from the folder that has configs/")
   sys.path.insert(0, os.getcwd())  # a configuration may import its neighbours
@@ -87,8 +89,12 @@ def points(config: str, sweep: str, rest: Sequence[str]) -> Iterator[Point]:
     yield Point(name, [*arguments, *rest])
 
 
-def run_locally(todo: Sequence[Point]) -> int:
-  """Runs one point after the other; returns how many failed."""
+def run_locally(todo: Sequence[Point], every: Sequence[Point]) -> int:
+  """Runs one point after the other, then prints the scores of all.
+
+  Returns:
+    How many failed.
+  """
   failed = []
   for point in todo:
     line = [sys.executable, "-m", "cgdmer_jax.main", *point.arguments]
@@ -106,6 +112,9 @@ def run_locally(todo: Sequence[Point]) -> int:
       command.stop(f"{point.name} was stopped; the same command continues", 143)
   if not _DRY_RUN.value:
     print(f"{len(todo) - len(failed)} of {len(todo)} points succeeded")
+    table = listing.score_table([point.workdir for point in every])
+    if table:
+      rich.console.Console().print(table)
   if failed:
     print(f"failed: {', '.join(failed)}", file=sys.stderr)
   return len(failed)
@@ -162,12 +171,16 @@ def main(rest: Sequence[str]) -> int:
   todo = [point for point in every if not point.complete]
   if len(todo) < len(every):
     print(f"# {len(every) - len(todo)} of {len(every)} points are complete")
+  if _WHERE.value == "local":  # also where nothing is left: for the table
+    return 1 if run_locally(todo, every) else 0
   if not todo:
     return 0
-  if _WHERE.value == "slurm":
-    return 1 if submit_array(todo, every) else 0
-  run = run_locally if _WHERE.value == "local" else apply_jobsets
-  return 1 if run(todo) else 0
+  failed = (
+    submit_array(todo, every)
+    if _WHERE.value == "slurm"
+    else apply_jobsets(todo)
+  )
+  return 1 if failed else 0
 
 
 if __name__ == "__main__":

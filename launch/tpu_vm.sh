@@ -24,6 +24,7 @@
 # setup, run.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
+tell "${1:-}"
 
 dry_run=
 if [[ ${1:-} == --dry-run ]]; then

@@ -18,6 +18,7 @@
 # must be below the place where STORAGE is mounted in all pods.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
+tell "${1:-}"
 
 dry_run=
 if [[ ${1:-} == --dry-run ]]; then

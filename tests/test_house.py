@@ -19,8 +19,8 @@ PACKAGE = ROOT / "cgdmer_jax"
 # From the ground up: a wing imports from its own and from those before it.
 # Modules at the root of the package are wings of their own.
 WINGS = (
-  ("arrays", "errors", "files", "paths", "process_flags", "command"),
-  ("progress", "keyed", "config"),
+  ("arrays", "errors", "files", "paths", "process_flags", "command", "disk"),
+  ("progress", "keyed", "log_file", "config"),
   ("sharding", "distributed"),
   ("data",),
   ("recordings",),
@@ -30,7 +30,11 @@ WINGS = (
   ("inference",),
   ("figures",),
   ("evaluators",),
-  ("evaluate", "pretrain", "bench", "export", "pack", "predict", "main"),
+  (
+    *("evaluate", "pretrain", "bench", "export", "pack", "predict"),
+    *("listing", "main"),
+  ),
+  ("cli", "__main__"),
 )
 FLOOR = {wing: i for i, wings in enumerate(WINGS) for wing in wings}
 # Subpackages of a wing, in the same sense; what is not named lies above.

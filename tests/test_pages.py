@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from cgdmer_jax import cli
+from data_builders import build
 from tests import pages
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -53,6 +55,10 @@ def test_commands_of_the_pages_exist(words):
     check(["make", "--dry-run", *rest])
   elif program in ("python", ".venv/bin/python"):
     check_python(rest)
+  elif program == "cgdmer":
+    module, *_ = cli.COMMANDS[rest[0]]
+    if len(rest) > 1:
+      check_python(["-m", module, *rest[1:]])
   elif program == "sbatch":
     assert (ROOT / next(w for w in rest if not w.startswith("-"))).exists()
   else:
@@ -77,8 +83,11 @@ def check_python(words):
     load = code if name == "main" else f"import {words[1]}; {code}"
     check([sys.executable, "-c", load, *flags])
   elif words[1] == "data_builders.build":
-    code = "import sys; from absl import flags; import data_builders.build"
-    check([sys.executable, "-c", f"{code}; flags.FLAGS(sys.argv)", *words[2:]])
+    key_flags = flags.FLAGS.get_key_flags_for_module(build)
+    known = {flag.name: flag for flag in key_flags}
+    for word in words[2:]:
+      name, _, value = word.removeprefix("--").partition("=")
+      known[name].parser.parse(value or True)
   else:
     assert (ROOT / f"{words[1].replace('.', '/')}.py").exists(), words
 

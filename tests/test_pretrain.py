@@ -236,7 +236,7 @@ def test_recorded_data_sets_are_evaluated(
 def test_nan_stops_and_names_step_and_term(data_dir, tmp_path):
   config = toy.get_config("recipe=clip")
   with config.unlocked():
-    config.optim.lr = float("nan")
+    config.optim.lr = 1e38
     config.optim.warmup_ratio = 0.0
     config.train.checkpoint_every = 1
   with pytest.raises(metrics.Diverged, match=r"step 2: \w+ is nan"):
@@ -289,7 +289,7 @@ def test_mistakes_end_in_one_line(flags, message, data_dir, tmp_path):
   ("field", "value", "message"),
   [
     ("train.log_every", 0, "train.log_every=0; expected at least 1"),
-    ("data.statements", (-1,), "data.statements=(-1,); expected numbers"),
+    ("data.statements", (-1,), "data.statements=(-1,); expected at least 0"),
   ],
 )
 def test_wrong_values_leave_nothing(field, value, message, data_dir, tmp_path):

@@ -203,10 +203,21 @@ def _alternatives(dataset: str, data_dir: str) -> str:
     if directory.is_dir():
       names = sorted(p.name for p in directory.iterdir() if p.is_dir())
       names = [n for n in names if n != "downloads" and "incomplete" not in n]
+      names = [n for n in names if _is_built(directory / n)]
       if names:
         listed = ", ".join(f"{prefix}/{n}".lstrip("/") for n in names)
         return f" (found: {listed})"
   return ""
+
+
+def _is_built(directory: epath.Path) -> bool:
+  """Whether there is a data set, and not only what a failed build leaves."""
+  depths = ("", "*/", "*/*/")
+  return any(
+    path.parts[-3] != "incomplete"
+    for depth in depths
+    for path in directory.glob(f"{depth}dataset_info.json")
+  )
 
 
 def _check_metadata(info, path) -> tuple[int, dict[str, tuple[str, ...]]]:

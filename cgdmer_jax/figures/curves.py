@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 
 from cgdmer_jax.figures import style
 
+# Shares and sizes that are logged, but are no losses.
+_NO_LOSSES = ("padding", "false_negatives_avoided", "learning_rate")
 _NOISY = 200  # longer curves are drawn light, with their running mean
 
 
@@ -21,8 +23,8 @@ def loss_curves(
   """Small multiples of every logged term over steps.
 
   A quantity logged as "train/x" and as "validation/x" (any prefix with a slash)
-  shares one panel "x". Long curves are drawn light below their running mean.
-  Missing and undefined values are passed over.
+  shares one panel "x"; what is no loss is left out. Long curves are drawn light
+  below their running mean. Missing and undefined values are passed over.
 
   Args:
     rows: one mapping per logged step, as read from `metrics.jsonl`.
@@ -76,6 +78,8 @@ def _panels(
       if key == step or value is None or step not in row:
         continue
       prefix, _, name = key.rpartition("/")
+      if name in _NO_LOSSES:
+        continue
       steps, values = panels.setdefault(name, {}).setdefault(prefix, ([], []))
       steps.append(row[step])
       values.append(value)

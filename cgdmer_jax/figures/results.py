@@ -25,6 +25,7 @@ class Row(Protocol):
   setting: str
   metric: str
   label: str
+  label_in_words: str
   value: float | None
   low: float | None
   high: float | None
@@ -110,9 +111,8 @@ def auroc_per_label(
     _draw_value(axes, row, y, encoders.index(row.encoder), size=size)
   _draw_counts(axes, scored, top)
   axes.axhline(len(scored) - 0.2, color=style.MUTED, linewidth=0.6)
-  _finish_scores(
-    axes, [*places.values()], [r.label for r in scored] + ["macro average"]
-  )
+  names_in_words = [_in_words(r) for r in scored]
+  _finish_scores(axes, [*places.values()], [*names_in_words, "macro average"])
   axes.get_yticklabels()[-1].set_fontweight("bold")
   axes.set_ylim(-0.6, top + 0.7)
   ends = [r.value if r.low is None else r.low for r in shown]
@@ -120,13 +120,20 @@ def auroc_per_label(
   axes.set_xlabel("AUROC with 95 % interval (dotted: chance)", fontsize=9)
   _title(axes, title)
   _legend(figure, names, encoders)
-  skipped = [r.label for r in labels if r.value is None]
+  skipped = [_in_words(r) for r in labels if r.value is None]
   if skipped:
-    text = "Too few positives or negatives in test: " + ", ".join(skipped)
+    text = "Too few positives or negatives in test: " + "; ".join(skipped)
     figure.supxlabel(
       "\n".join(textwrap.wrap(text, 110)), fontsize=7.5, color=style.MUTED
     )
   return figure
+
+
+def _in_words(row: Row) -> str:
+  """The label with what it means, shortened where that is long."""
+  if not row.label_in_words:
+    return row.label
+  return f"{textwrap.shorten(row.label_in_words, 44)} ({row.label})"
 
 
 def _draw_counts(axes: Axes, scored: Sequence[Row], top: float) -> None:

@@ -7,6 +7,7 @@ import re
 import jax
 from ml_collections import ConfigDict
 
+from cgdmer_jax.config import ranges
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import layers, masking
@@ -23,17 +24,18 @@ def check(config: ConfigDict, num_samples: int) -> None:
     UserError: a value is not allowed, or values do not fit together.
   """
   _check_choices(config)
-  _check_schedule(config.train, config.optim.warmup_ratio)
+  ranges.check(config)
+  _check_warm_up(config.train.steps, config.optim.warmup_ratio)
   patch_length = config.model.patch_length
   if patch_length < 1 or num_samples % patch_length:
     raise UserError(
       f"model.patch_length={patch_length} does not divide the {num_samples} "
       "samples of a record; choose a divisor"
     )
-  if not config.data.statements or min(config.data.statements) < 0:
+  if not config.data.statements:
     raise UserError(
-      f"data.statements={tuple(config.data.statements)}; expected numbers of "
-      "statements to draw, 0 for the whole report"
+      "data.statements=(); expected numbers of statements to draw, 0 for the"
+      " whole report"
     )
   _check_loss(config.loss, config.mask, config.model.specific)
   _check_compute(config.compute)
@@ -64,16 +66,12 @@ def _check_choices(config: ConfigDict) -> None:
       raise UserError(f"{name}={value!r}; expected one of {', '.join(choices)}")
 
 
-def _check_schedule(train: ConfigDict, warmup_ratio: float) -> None:
-  """Raises UserError for an impossible number of steps or records."""
-  for name, value in train.items():
-    least = 0 if name == "steps" else 1
-    if value < least:
-      raise UserError(f"train.{name}={value}; expected at least {least}")
-  if not 0 <= warmup_ratio < 1:
+def _check_warm_up(steps: int, ratio: float) -> None:
+  """Raises UserError if no step is left after the warm-up."""
+  if steps and round(ratio * steps) >= steps:
     raise UserError(
-      f"optim.warmup_ratio={warmup_ratio}; expected a share of the steps, at "
-      "least 0 and below 1"
+      f"optim.warmup_ratio={ratio} of train.steps={steps} are all steps; lower"
+      " it, so that the learning rate can fall again"
     )
 
 
@@ -88,9 +86,6 @@ def _check_loss(loss: ConfigDict, mask: ConfigDict, specific: bool) -> None:
       f"loss.ecg={loss.ecg} has nothing to restore with mask.kind='none'; "
       "choose a mask kind or set loss.ecg=0"
     )
-  for name in ("lead_ratio", "time_ratio", "token_ratio"):
-    if not 0 <= mask[name] <= 1:
-      raise UserError(f"mask.{name}={mask[name]}; expected a share from 0 to 1")
 
 
 def _check_compute(compute: ConfigDict) -> None:
@@ -134,11 +129,6 @@ def _check_report_tower(
       f"loss.mlm={mlm} masks words, which the frozen layers of report.train="
       f"{report.train!r} cannot learn to read; set loss.mlm=0, or "
       "report.train='full'"
-    )
-  if report.lr < 0 or not 0 < report.layer_decay <= 1:
-    raise UserError(
-      f"report.lr={report.lr}, report.layer_decay={report.layer_decay}; "
-      "expected at least 0 for lr, and above 0 up to 1 for layer_decay"
     )
   if report.layer_decay < 1 and not report.lr:
     raise UserError(

@@ -61,7 +61,7 @@ def test_rows_hold_every_number_and_its_distance_to_the_best():
   assert by_key["random", "s", "recall@1", ""].value == 0.5
   lines = list(csv.DictReader(io.StringIO(render.to_csv(rows))))
   assert len(lines) == len(rows)
-  assert float(lines[0]["value"]) == rows[0].value
+  assert float(lines[0]["value"]) == pytest.approx(rows[0].value, rel=1e-5)
 
 
 def test_runs_that_differ_by_their_seed_are_one_row():

@@ -115,7 +115,7 @@ def test_markdown_and_terminal_show_every_number(table):
   assert {line.count("|") for line in lines} == {len(table.header) + 1}
   for width, parts in ((100, 1), (70, 2), (50, 3)):
     console = rich.console.Console(file=io.StringIO(), width=width)
-    assert len(render.to_rich(table, width)) == parts
+    assert len(render.to_rich(table, width)) == parts + 1  # the notes
     for part in render.to_rich(table, width):
       console.print(part)
     text = console.file.getvalue()

@@ -9,7 +9,7 @@ from cgdmer_jax.train import metrics
 
 
 def write_steps(workdir, steps, start_step=0):
-  with metrics.MetricWriter(workdir, start_step) as writer:
+  with metrics.Writers(workdir, start_step) as writer:
     for step in steps:
       writer.write(step, {"loss": 1 / step, "loss/align": step * 2.0})
 
@@ -28,7 +28,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_lines_are_on_disk_before_the_writer_is_closed(tmp_path):
-  writer = metrics.MetricWriter(tmp_path)
+  writer = metrics.Writers(tmp_path)
   writer.write(1, {"loss": 2.0})
   assert metrics.read_metrics(tmp_path) == [{"step": 1, "loss": 2.0}]
   writer.close()
@@ -66,7 +66,7 @@ def test_torn_last_line_is_dropped(tmp_path, torn):
 
 
 def test_nan_is_strict_json(tmp_path):
-  with metrics.MetricWriter(tmp_path) as writer:
+  with metrics.Writers(tmp_path) as writer:
     writer.write(1, {"a": math.nan, "b": -math.inf, "c": 1.0})
   text = (tmp_path / metrics.FILE_NAME).read_text()
   assert json.loads(text, parse_constant=pytest.fail) == {

@@ -78,6 +78,18 @@ def load(
   return prompts
 
 
+def names_in_words(label_set: str, label_names: Sequence[str]) -> list[str]:
+  """What each label means: its first sentence of ours; empty where unknown."""
+  try:
+    section = _section(
+      json.loads(_ours(label_set).read_text(encoding="utf-8")),
+      *(label_set, _ours(label_set)),
+    )
+  except UserError:
+    section = {}
+  return [(section.get(name) or [""])[0] for name in label_names]
+
+
 def _ours(label_set: str) -> pathlib.Path:
   path = SCP_PROMPTS.with_name(f"{label_set}.json")
   return path if path.is_file() else SCP_PROMPTS

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import prompts
 from cgdmer_jax.evaluators.scores import scoring, statistics
 from cgdmer_jax.evaluators.scores.findings import (
   Estimate,
@@ -199,13 +200,23 @@ def _outcome_rows(
       encoder: _numbers(pooled[encoder], runs)
       for encoder, runs in outcomes.items()
     }
+    words = dict(zip(test.label_names, _words(topic, test), strict=True))
     for metric, label in next(iter(numbers.values())):
       column = {name: known[metric, label] for name, known in numbers.items()}
       compared = _rows(topic, setting, metric, label, column)
       if (metric, label) == ("AUROC", MACRO):
         compared = _tested(compared, test, pooled, num_permutations)
-      rows += compared
+      rows += [
+        dataclasses.replace(row, label_in_words=words.get(label, ""))
+        for row in compared
+      ]
   return rows
+
+
+def _words(topic: _Topic, test: TestSet) -> list[str]:
+  """What the labels mean."""
+  label_set = topic[2].partition(" ")[0]  # before " from ..."
+  return prompts.names_in_words(label_set, test.label_names)
 
 
 def _numbers(

@@ -6,6 +6,7 @@ import collections
 from collections.abc import Sequence
 
 from cgdmer_jax.data import schema
+from cgdmer_jax.evaluators import prompts
 from cgdmer_jax.evaluators.scores import comparison
 from cgdmer_jax.evaluators.scores.findings import Evaluation
 from cgdmer_jax.evaluators.scores.results import Result
@@ -22,7 +23,8 @@ def write(rows: Sequence[Row], results: Sequence[Result]) -> list[str]:
   first = results[0]
   notes = _record_notes(first)
   if first.findings.outcomes and rows[0].label:
-    notes += _label_notes(first.findings.outcomes[0].evaluation)
+    evaluation = first.findings.outcomes[0].evaluation
+    notes += _label_notes(evaluation, first.label_set.partition(" ")[0])
   notes.append(_method_note(rows))
   outcomes = [o for result in results for o in result.findings.outcomes]
   trained = sorted({o.num_train for o in outcomes})
@@ -58,8 +60,8 @@ def _record_notes(first: Result) -> list[str]:
   return notes
 
 
-def _label_notes(evaluation: Evaluation) -> list[str]:
-  """Which labels count, and why the others do not."""
+def _label_notes(evaluation: Evaluation, label_set: str) -> list[str]:
+  """Which labels count, and why the others do not; what their codes mean."""
   by_reason = collections.defaultdict(list)
   for score in evaluation.labels:
     if score.skipped:
@@ -72,6 +74,11 @@ def _label_notes(evaluation: Evaluation) -> list[str]:
       f"{why}: {', '.join(names)}" for why, names in by_reason.items()
     )
     notes.append(f"Skipped, {reasons}.")
+  codes = [score.name for score in evaluation.labels if not score.skipped]
+  words = prompts.names_in_words(label_set, codes)
+  known = [f"{c} {w}" for c, w in zip(codes, words, strict=True) if w]
+  if known:
+    notes.append(f"Labels: {', '.join(known)}.")
   if not scored:
     least = max(1, evaluation.min_positives)
     notes.append(
@@ -83,7 +90,13 @@ def _label_notes(evaluation: Evaluation) -> list[str]:
 
 def _method_note(rows: Sequence[Row]) -> str:
   """How intervals and p values were computed."""
-  text = "Intervals: percentile bootstrap over subjects."
+  text = "In brackets: 95 % interval, percentile bootstrap over subjects."
+  if any(row.best for row in rows):
+    text += (
+      " Bold: the best of the column. Minus: the difference, computed on the"
+      ' same subjects each time; "no difference shown" where its interval'
+      " covers 0 or p is 0.05 or more."
+    )
   tested = collections.Counter(
     (row.task, row.setting, row.metric)
     for row in rows
@@ -91,14 +104,17 @@ def _method_note(rows: Sequence[Row]) -> str:
   )
   if not tested:
     return text
-  text += " p: paired permutation test against the best of the column"
+  text += (
+    " p: how often chance alone would separate two equal encoders as far, by a"
+    " paired permutation test against the best of the column"
+  )
   pairs = comparison.num_pairs(max(tested.values()) + 1)
   if pairs > 1:
     text += (
       f", corrected for {pairs} pairs of encoders (Holm), as the best was"
       " chosen by the same records"
     )
-  return f"{text}; no difference is shown from 0.05 on."
+  return f"{text}."
 
 
 def _spread_notes(rows: Sequence[Row]) -> list[str]:

@@ -16,12 +16,19 @@ from cgdmer_jax.evaluators.scores.tables import Table
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-  """All numbers, a line each."""
+  """All numbers, a line each, with six digits.
+
+  docs/evaluation.md describes the columns; `comparison.json` has all digits.
+  """
   out = io.StringIO()
   names = [f.name for f in dataclasses.fields(Row)]
   writer = csv.DictWriter(out, names, lineterminator="\n")
   writer.writeheader()
-  writer.writerows(dataclasses.asdict(row) for row in rows)
+  for row in rows:
+    fields = dataclasses.asdict(row).items()
+    writer.writerow(
+      {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in fields}
+    )
   return out.getvalue()
 
 
@@ -75,7 +82,9 @@ def _markdown_row(cells: Sequence[str]) -> str:
   return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
 
-def to_rich(table: Table, width: int) -> list[rich.table.Table]:
+def to_rich(
+  table: Table, width: int
+) -> list[rich.table.Table | rich.text.Text]:
   """The table for a terminal, each interval on a line of its own.
 
   Args:
@@ -83,8 +92,8 @@ def to_rich(table: Table, width: int) -> list[rich.table.Table]:
     width: characters that the terminal shows in a line.
 
   Returns:
-    As many tables below each other as let every number be read whole; the first
-    has the title, the last the notes.
+    As many tables below each other as let every number be read whole, the first
+    with the title; then the notes, as wide as the terminal.
   """
   lines = [[_lines(cell) for cell in row] for row in table.rows]
   # A header may break between words, a number may not.
@@ -100,16 +109,16 @@ def to_rich(table: Table, width: int) -> list[rich.table.Table]:
       used = 1 + widths[0]
     groups[-1].append(i)
     used += widths[i]
-  return [
+  tables = [
     _rich(
-      table.header,
-      lines,
-      [0, *group],
+      *(table.header, lines, [0, *group]),
       table.title if group is groups[0] else "",
-      table.notes if group is groups[-1] else (),
     )
     for group in groups
   ]
+  if not table.notes:
+    return tables
+  return [*tables, rich.text.Text("\n".join(table.notes) + "\n", "dim")]
 
 
 def _lines(cell: str) -> str:
@@ -123,13 +132,10 @@ def _rich(
   lines: Sequence[Sequence[str]],
   columns: Sequence[int],
   title: str,
-  notes: Sequence[str],
 ) -> rich.table.Table:
   """A rich table of some of the columns."""
   out = rich.table.Table(
     title=rich.text.Text(title) if title else None,
-    caption=rich.text.Text("\n".join(notes)) if notes else None,
-    caption_justify="left",
     title_justify="left",
   )
   for i in columns:

@@ -39,6 +39,7 @@ class Row:
     unit: for measures; "" for shares and the like.
     main: whether it belongs in a short table.
     note: why there is no value.
+    label_in_words: what the label means; empty where unknown.
   """
 
   dataset: str
@@ -68,3 +69,4 @@ class Row:
   unit: str = ""
   main: bool = True
   note: str = ""
+  label_in_words: str = ""

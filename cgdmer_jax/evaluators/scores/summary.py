@@ -87,6 +87,25 @@ def write(
   )
 
 
+def scores(workdir: pathlib.Path, encoder: str) -> dict[str, float]:
+  """The macro AUROCs of an encoder in the tables of a workdir, by name.
+
+  Args:
+    workdir: folder of an evaluation; without one there are no scores.
+    encoder: name.
+  """
+  try:
+    text = (workdir / "results/comparison.json").read_text(encoding="utf-8")
+  except OSError:
+    return {}
+  return {
+    f"evaluation/{r['dataset']}/{r['label_set']}/{r['setting']}": r["value"]
+    for r in json.loads(text)["rows"]
+    if (r["encoder"], r["metric"], r["label"]) == (encoder, "AUROC", MACRO)
+    and r["value"] is not None
+  }
+
+
 def _earlier(
   folder: pathlib.Path, results: Sequence[Result], not_done: Sequence[NotDone]
 ) -> list[NotDone]:
