@@ -13,6 +13,8 @@ COMMANDS = {
   "evaluate": ("cgdmer_jax.main", "benchmark", "compare encoders"),
   "bench": ("cgdmer_jax.main", "bench", "measure how fast training is"),
   "build": ("data_builders.build", "", "build a data set"),
+  "predict": ("cgdmer_jax.predict", "", "findings of recordings in files"),
+  "pack": ("cgdmer_jax.pack", "", "one file from a run, for `predict`"),
   "export": ("cgdmer_jax.export", "", "write the report encoder of a run"),
   "list": ("cgdmer_jax.listing", "", "list presets, data sets, tasks, runs"),
 }

@@ -40,7 +40,7 @@ from data_builders import (
 _JOBS_PER_WORKER = 500  # a worker starts in seconds and does 500 records/s
 
 Plan = Mapping[str, Sequence[shards.Shard]]  # of each split
-Outcomes = Mapping[str, Sequence[shards.Outcome]]  # of the shards of a plan
+Outcomes = Mapping[str, Sequence[shards.Outcome]]  # of these shards
 Reader = Callable[[pathlib.Path], codec.Recording]  # raises rejected.Rejected
 
 
@@ -80,14 +80,8 @@ def make_record(
     ecg, lead_valid, faults = codec.encode(read(job.path), spec)
   except rejected.Rejected as e:
     return rejects.Rejection(job.id, e.reason, str(e))
-  fields = {
-    "id": job.id,
-    "subject_id": job.subject_id,
-    "ecg": ecg,
-    "lead_valid": lead_valid,
-    "report": job.report,
-    "labels": dict(job.labels),
-  }
+  fields = {"id": job.id, "subject_id": job.subject_id, "report": job.report}
+  fields |= {"ecg": ecg, "lead_valid": lead_valid, "labels": dict(job.labels)}
   return shards.Made(fields, identity.identify(ecg, spec.sampling_rate), faults)
 
 
