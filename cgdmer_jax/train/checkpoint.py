@@ -48,7 +48,8 @@ class Checkpointer:
       keep: how many checkpoints to keep, the newest ones; at least 1.
     """
     self._directory = _absolute(workdir) / _SUBDIRECTORY
-    self._unchecked = None  # step of a save that is not verified yet
+    # Step and names of the arrays of a save that is not verified yet.
+    self._unchecked: tuple[int, list[str]] | None = None
     self._manager = ocp.CheckpointManager(
       self._directory,
       options=ocp.CheckpointManagerOptions(
@@ -85,7 +86,8 @@ class Checkpointer:
       is_started = self._manager.save(
         step, args=ocp.args.StandardSave(item), force=True
       )
-    self._unchecked = step if is_started else None
+    if is_started:
+      self._unchecked = step, list(checksums_lib.leaves_by_path(item))
     return is_started
 
   def restore_latest(self, abstract_state: PyTree) -> tuple[int, PyTree] | None:
@@ -165,13 +167,12 @@ class Checkpointer:
   def _finish(self) -> None:
     """Waits for the last save, and verifies that it can be restored."""
     self._manager.wait_until_finished()
-    step, self._unchecked = self._unchecked, None
-    if step is None or jax.process_index():
+    saved, self._unchecked = self._unchecked, None
+    if saved is None or jax.process_index():
       return
-    directory = self._directory / str(step)
-    missing = restorable.missing_array(
-      directory / _ITEM, _saved_arrays(directory)
-    )
+    step, names = saved
+    item = self._directory / str(step) / _ITEM
+    missing = restorable.missing_array(item, names)
     if missing:
       raise OSError(f"checkpoint {step} lacks {missing} after it was saved")
 

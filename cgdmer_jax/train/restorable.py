@@ -19,6 +19,8 @@ def missing_array(item: epath.Path, names: Iterable[str]) -> str | None:
   """Finds the first array that a checkpoint lacks, if there is one.
 
   Only names are read: OCDBT writes them together with the values, or neither.
+  That takes 2 to 35 ms for the 1.4 GB (362 arrays) of `base`, which take 16 to
+  26 s to write (eleven saves, two cores and a disk shared with other programs).
 
   Args:
     item: folder of the item, `<checkpoints>/<step>/default`.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cgdmer_jax.recordings import read, rejected, tables
+from cgdmer_jax.recordings import read, rejected, signals, tables
 from cgdmer_jax.recordings.tables import Defaults
 
 NAMES = ("V1", "aVR", "II")
@@ -88,11 +88,13 @@ def test_what_is_no_table(tmp_path, text, defaults, error, message):
     read.read(path, defaults)
 
 
-def test_files_that_claim_too_much_are_not_read(tmp_path):
+def test_files_that_claim_too_much_are_not_read(tmp_path, monkeypatch):
   path = tmp_path / "a.npz"
-  np.savez_compressed(path, ecg=np.zeros((12, 1 << 22)), leads=NAMES)
-  with pytest.raises(rejected.WrongLength, match="at most"):
-    tables.read_numpy(path, Defaults())
+  np.savez_compressed(path, ecg=np.zeros((12, 1 << 16)), leads=NAMES)
+  with monkeypatch.context() as patch:
+    patch.setattr(signals, "MAX_VALUES", 12 << 15)
+    with pytest.raises(rejected.WrongLength, match="at most"):
+      tables.read_numpy(path, Defaults())
   path = tmp_path / "a.csv"
   with path.open("w") as file:
     file.write("I,II\n")
