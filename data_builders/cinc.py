@@ -162,7 +162,8 @@ def find_records(
   """
   found: dict[str, pathlib.Path] = {}
   for path in sorted(_files(folder)):
-    if path.suffix in (".hea", ".mat") and pattern.fullmatch(path.stem):
+    # `.HEA`, too: it is rejected, but not passed over.
+    if path.suffix.lower() in (".hea", ".mat") and pattern.fullmatch(path.stem):
       other = found.setdefault(path.stem, path.with_suffix(""))
       if other != path.with_suffix(""):
         raise UserError(

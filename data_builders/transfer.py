@@ -117,12 +117,14 @@ def _fetch_rest(
     if "text/html" in response.headers.get("Content-Type", ""):
       raise requests.ConnectionError("a web page came instead of the file")
     extent = response.headers.get("Content-Range", "")
+    packed = response.headers.get("Content-Encoding", "identity") != "identity"
     if response.status_code != 206:
       start = 0
-    elif not extent.startswith(f"bytes {start}-"):
+    elif packed or not extent.startswith(f"bytes {start}-"):
       raise requests.ConnectionError("another part came than was asked for")
     length = response.headers.get("Content-Length")
-    total = start + int(length) if length else None
+    # The length of what was packed on the way is not that of the file.
+    total = start + int(length) if length and not packed else None
     check_room(partial.parent, int(length or 0), url)
     with (
       partial.open("ab" if start else "wb") as file,

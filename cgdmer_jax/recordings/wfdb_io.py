@@ -149,7 +149,7 @@ def parse_header(text: str, file_name: str = "") -> Header:
   if not lines:
     raise rejected.Unreadable("empty header")
   name, *fields = lines[0].split()  # dates at the end are not needed
-  base = name.rpartition("/")[2]
+  base = name.replace("\\", "/").rpartition("/")[2]  # or of Windows
   if _SEGMENTS.fullmatch(name) and base != file_name:
     raise rejected.Unreadable(f"multi-segment record {name}")
   if len(fields) < 3:
@@ -179,6 +179,7 @@ def _int(text: str) -> int:
 def _parse_signal(line: str) -> Signal:
   """Parses a signal line; fields from the gain on may be absent."""
   fields = line.split(maxsplit=8)
+  fields[0] = fields[0].removeprefix("./")
   if "/" in fields[0]:  # perhaps of another record
     raise rejected.Unreadable(f"signal file in another folder: {line!r}")
   match = _FORMAT.fullmatch(fields[1]) if len(fields) > 1 else None

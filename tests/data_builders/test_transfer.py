@@ -1,6 +1,7 @@
 """Downloads from a server of this machine whose connections break."""
 
 import collections
+import gzip
 import hashlib
 import http.server
 import random
@@ -24,7 +25,7 @@ class Server(http.server.ThreadingHTTPServer):
 
   `replies` says what happens to the next requests: bytes to send before the
   connection breaks (-1: all but one, without the first), or a status
-  ("503") or kind of page ("html") instead.
+  ("503") or kind of page ("html", "gzip") instead.
   """
 
   def __init__(self):
@@ -48,6 +49,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     reply = server.replies.popleft() if server.replies else len(data)
     if reply == "html":
       return self.answer(200, b"<html>", {"Content-Type": "text/html"})
+    if reply == "gzip":  # though nobody asked for it
+      packed = gzip.compress(data, 1)
+      return self.answer(200, packed, {"Content-Encoding": "gzip"})
     if isinstance(reply, str):
       return self.answer(int(reply), b"")
     if not (server.ranges and server.asked[-1]):
@@ -154,6 +158,12 @@ def test_web_pages_are_no_files(server, fetch):
   server.replies.extend([1_000_000, "html", "503", "html"])
   assert fetch() == DATA
   assert server.sent < len(DATA) + 2 * transfer._CHUNK
+
+
+def test_packed_on_the_way(server, fetch):
+  server.replies.extend([1_000_000, "gzip"])
+  assert fetch() == DATA
+  assert len(server.asked) == 2
 
 
 def test_other_parts_than_the_rest(server, fetch):

@@ -88,6 +88,7 @@ NAMES = {
   ("100", "100"): None,
   ("d/100", "100"): None,
   ("d/e/100.mat", "100"): None,
+  ("d\\e\\100", "100"): None,
   ("s1/40689238", "40689238"): None,
   ("100/2", "100"): "multi-segment record 100/2",
   ("0000/00001", "00002"): "header of the record '00001'",
@@ -124,6 +125,15 @@ def test_reasons(column, text, message):
   files.lines[1][column] = text
   result = wfdb_packer.decode_files(files, record)
   assert result.reason == "unreadable" and result.detail.startswith(message)
+
+
+def test_signals_beside_the_header():
+  record = plain_record()
+  files = wfdb_packer.render(record)
+  expected = wfdb_packer.decode_files(files, record)
+  files.lines[1][0] = f"./{files.lines[1][0]}"
+  found = wfdb_packer.decode_files(files, record)
+  np.testing.assert_array_equal(found.ecg, expected.ecg)
 
 
 @st.composite
