@@ -34,7 +34,7 @@ done
 python=${PYTHON:-python}
 command -v "$python" >/dev/null ||
   fail "no program $python; activate the environment, or set PYTHON"
-[[ -n $dry_run ]] || "$python" -c 'import absl' 2>/dev/null ||
+[[ -n $dry_run || -n ${PYTHON:-} ]] || "$python" -c 'import absl' 2>/dev/null ||
   fail "$python lacks the package; . .venv/bin/activate, or set PYTHON"
 port=${PORT:-}
 if [[ -z $port && -z $dry_run ]]; then

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from cgdmer_jax import cli
 from data_builders import build
@@ -76,12 +77,12 @@ def check_python(words):
     package, name = words[1].split(".")
     # What docs/extending.md adds stands for something that is there.
     added = {"uniform_clip": "clip", "nearest_record": "linear_probe"}
-    flags = words[2:]
+    rest = words[2:]
     for new, other in added.items():
-      flags = [w.replace(new, other) for w in flags]
+      rest = [w.replace(new, other) for w in rest]
     code = _PARSE.format(package, name if name == "main" else "command")
     load = code if name == "main" else f"import {words[1]}; {code}"
-    check([sys.executable, "-c", load, *flags])
+    check([sys.executable, "-c", load, *rest])
   elif words[1] == "data_builders.build":
     key_flags = flags.FLAGS.get_key_flags_for_module(build)
     known = {flag.name: flag for flag in key_flags}

@@ -138,3 +138,10 @@ def test_needs_no_tensorflow(tiny):
     "sys.exit('tensorflow' in sys.modules)"
   )
   subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_a_failed_build_leaves_is_no_data_set(tmp_path):
+  (tmp_path / "csn/100hz/incomplete").mkdir(parents=True)
+  with pytest.raises(UserError) as error:
+    EcgSource("ptb_xl/100hz", "train", tmp_path)
+  assert "found" not in str(error.value)

@@ -260,7 +260,8 @@ def test_failure_at_the_end_leaves_no_data_set(corpus, tmp_path, monkeypatch):
 
 SLOW_BUILD = """
 import sys, time
-from data_builders import (build, records, shards)
+from cgdmer_jax.recordings import codec
+from data_builders import build, records, shards
 
 records._JOBS_PER_WORKER = 8
 shards.SHARD_BYTES = 5 * 24_000

@@ -80,11 +80,10 @@ def write(
       console.print(part)
   if not_done:
     console.print(texts[-1], markup=False)
-  console.print(
-    f"tables: {folder / 'tables.md'}\nfigures: {', '.join(map(str, drawn))}",
-    soft_wrap=True,
-    markup=False,
-  )
+  console.print(f"tables: {folder / 'tables.md'}", soft_wrap=True, markup=False)
+  if drawn:
+    text = f"figures: {len(drawn)} in {workdir / 'figures'}"
+    console.print(text, soft_wrap=True, markup=False)
 
 
 def scores(workdir: pathlib.Path, encoder: str) -> dict[str, float]:
