@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from cgdmer_jax import files
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.scores import results
 from tests.evaluators import made
@@ -93,3 +94,12 @@ def test_wrong_result_files_are_explained(tmp_path, content, message):
     path.write_text(content)
   with pytest.raises(UserError, match=message):
     results.read(path)
+
+
+def test_names_that_are_no_text(tmp_path):
+  """As where file names are bytes of another encoding, or taken for ASCII."""
+  for content, text in ((b"gr\xc3\xb6", "gr\u00f6"), (b"gr\xf6", "gr\ufffd")):
+    name = content.decode("ascii", "surrogateescape")
+    assert results.Identity(name, "f").name == text
+    files.write(tmp_path / "tables.md", f"{name}\n")
+    assert (tmp_path / "tables.md").read_text("utf-8").startswith("gr\\udc")
