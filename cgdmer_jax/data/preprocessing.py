@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
+from cgdmer_jax.data import augmentation
 from cgdmer_jax.errors import UserError
 
 NORMALISATIONS = ("fixed", "record", "lead")
@@ -18,7 +19,7 @@ def bandpass(
   x: Float[Array, "batch lead time"],
   sampling_rate: int,
   low: float,
-  high: float,
+  high: float | Float[Array, "batch"],
   order: int = 2,
 ) -> Float[Array, "batch lead time"]:
   """Zero-phase Butterworth band-pass in the frequency domain.
@@ -32,7 +33,7 @@ def bandpass(
     x: signal.
     sampling_rate: Hz.
     low: high-pass corner in Hz; 0 for none.
-    high: low-pass corner in Hz; 0 for none.
+    high: low-pass corner in Hz; 0 for none. Or one of each record, above 0.
     order: order of each Butterworth filter.
 
   Returns:
@@ -48,9 +49,13 @@ def bandpass(
   if low:
     ratio = (frequency / low) ** (2 * order)
     gain *= ratio / (1 + ratio)
-  if high:
+  if isinstance(high, float) and high:
     gain /= 1 + (frequency / high) ** (2 * order)
-  gain = jnp.asarray(gain, jnp.float32).astype(jnp.complex64)[None, None]
+  gain = jnp.asarray(gain, jnp.float32)[None, None]
+  if not isinstance(high, float):
+    ratio = jnp.asarray(frequency, jnp.float32)[None, None] / high[:, None, None]
+    gain = gain / (1 + ratio ** (2 * order))
+  gain = gain.astype(jnp.complex64)
   padded = jnp.fft.irfft(jnp.fft.rfft(padded) * gain, n=n)
   return padded[..., pad : pad + x.shape[-1]]
 
@@ -59,6 +64,7 @@ def preprocess(
   ecg: Int[Array, "batch lead time"],
   lead_valid: Bool[Array, "batch lead"],
   config: ConfigDict,
+  augment: augmentation.Augmentation | None = None,
 ) -> Float[Array, "batch lead time"]:
   """Scales, filters and normalises a batch.
 
@@ -82,7 +88,10 @@ def preprocess(
   valid = lead_valid[..., None]
   x = jnp.where(valid, ecg.astype(jnp.float32) / 1000.0, 0.0)  # mV
   low, high = config.bandpass
-  if low or high:
+  if augment is not None:
+    x = augmentation.apply(x, augment)
+    x = bandpass(x, config.sampling_rate, low, augment.lowpass)
+  elif low or high:
     # Fourier transforms are not partitioned.
     x = sharding.by_record(
       lambda x: bandpass(x, config.sampling_rate, low, high)

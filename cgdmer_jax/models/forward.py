@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array, Leaf
-from cgdmer_jax.data import preprocessing
+from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking
 
@@ -59,6 +59,7 @@ class Forward:
     self,
     ecg: Int[Array, "batch lead time"],
     lead_valid: Bool[Array, "batch lead"],
+    augment: augmentation.Augmentation | None = None,
   ) -> Float[Array, "batch lead patch sample"]:
     """Scales, filters and normalises recordings, and cuts them into patches.
 
@@ -66,7 +67,9 @@ class Forward:
       UserError: the patch length does not divide the samples.
     """
     with sharding.use(self.mesh):
-      x = preprocessing.preprocess(ecg, lead_valid, self.preprocess)
+      x = preprocessing.preprocess(
+        ecg, lead_valid, self.preprocess, augment
+      )
     return preprocessing.patchify(x, self.model.config.patch_length)
 
   def encode_ecg(
@@ -137,6 +140,7 @@ class Forward:
     mask: masking.PatchMask,
     words: masking.TokenMask,
     align_view: str,
+    augment: augmentation.Augmentation | None = None,
   ) -> tuple[cgdmer.Outputs, Float[Array, "batch lead patch sample"]]:
     """Makes one pass over masked recordings and masked reports.
 
@@ -152,7 +156,7 @@ class Forward:
     Returns:
       What the losses need, and the patches to be restored.
     """
-    patches = self.patches(batch.ecg, batch.lead_valid)
+    patches = self.patches(batch.ecg, batch.lead_valid, augment)
     states = _known_states(batch)
     out = self.model.apply(
       {"params": params}, patches, batch.lead_valid, mask, words, states

@@ -133,11 +133,37 @@ def _spatial_temporal(
   return visible, grid.visible_leads * grid.visible_times
 
 
+def _mixed(
+  lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
+) -> tuple[Bool[Array, "b l n"], int]:
+  """Draws `random`, `temporal` or some whole leads for each record.
+
+  All have the slots of `random`. Of whole leads any number from one to as many
+  as fit is in view, of times as many as fit.
+  """
+  kind_key, count_key, lead_key = jax.random.split(lead_key, 3)
+  count = grid.visible_leads * grid.visible_times
+  most = max(count // grid.times, 1)
+  anywhere, _ = _random(lead_key, time_key, grid)
+  times, _ = _temporal(
+    lead_key, time_key, grid._replace(visible_times=max(count // grid.leads, 1))
+  )
+  noise = jax.random.uniform(lead_key, (grid.batch, grid.leads))
+  number = jax.random.randint(count_key, (grid.batch, 1), 1, most + 1)
+  leads = jnp.broadcast_to(
+    (_rank(noise + grid.missing) < number)[..., None], anywhere.shape
+  )
+  kind = jax.random.randint(kind_key, (grid.batch, 1, 1), 0, 3)
+  visible = jnp.where(kind == 0, anywhere, jnp.where(kind == 1, times, leads))
+  return visible, count
+
+
 _KINDS: dict[str, Kind] = {
   "random": _random,
   "temporal": _temporal,
   "spatial": _spatial,
   "spatial_temporal": _spatial_temporal,
+  "mixed": _mixed,
 }
 KINDS = ("none", *_KINDS)
 

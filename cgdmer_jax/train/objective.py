@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.data import preprocessing
+from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking
 from cgdmer_jax.models.forward import Forward
@@ -64,6 +64,7 @@ class Objective:
   forward: Forward
   loss: ConfigDict
   mask: ConfigDict
+  augment: ConfigDict
   align_view: str
   statements: tuple[int, ...]
   max_length: int
@@ -113,7 +114,12 @@ class Objective:
 
   def _terms(self, params, batch, key):
     mask, words = self.draw(batch, key)
-    out = self._encode(params, batch, mask, words)
+    augment = None
+    if self.augment.on:
+      augment = augmentation.draw(
+        jax.random.fold_in(key, 3), batch.ecg.shape, self.augment
+      )
+    out = self._encode(params, batch, mask, words, augment)
     model = self.forward.model
     terms, facts = {}, {}
     texts = None
@@ -137,19 +143,20 @@ class Objective:
     )
     return terms | facts
 
-  def _encode(self, params, batch, mask, words) -> Encoded:
+  def _encode(self, params, batch, mask, words, augment) -> Encoded:
     """Runs the model in microbatches."""
     table = batch.state_table  # the one array without an axis of records
     model = self.forward.model
 
     def encode(inputs):
-      records, mask, words = inputs
+      records, mask, words, augment = inputs
       out, patches = self.forward.train(
         params,
         records.replace(state_table=table),
         mask,
         words,
         self.align_view,
+        augment,
       )
       hidden_error = word_error = None
       if model.reconstruct:
@@ -161,7 +168,7 @@ class Objective:
         )
       return Encoded(out.ecg, out.report, hidden_error, word_error)
 
-    inputs = batch.replace(state_table=None), mask, words
+    inputs = batch.replace(state_table=None), mask, words, augment
     return in_microbatches(encode, self.microbatches, inputs)
 
   def _alignment(self, params, out, texts) -> tuple[Array, Array]:

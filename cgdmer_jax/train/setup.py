@@ -108,6 +108,7 @@ def make_objective(
     Forward(build_model(config, vocabulary), config.preprocess, mesh),
     config.loss,
     config.mask,
+    config.augment,
     config.align_view,
     tuple(config.data.statements),
     config.report.max_length,
