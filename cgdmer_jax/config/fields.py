@@ -103,7 +103,8 @@ def _declare_objective(c: ConfigDict) -> None:
     ecg=0.0,  # weight of the reconstruction of hidden patches
     mlm=0.0,  # weight of the prediction of masked words
     align=0.0,  # weight of the alignment of ECG and report
-    disentangle=0.0,  # weight of the cross-correlation of the parts
+    disentangle=0.0,  # weight of the dependence of the parts on each other
+    disentangle_form="cross_correlation",  # or hsic, club
     alignment="infonce",  # or sigmoid
     ring=False,  # alignment in blocks, for batches of thousands
   )

@@ -67,9 +67,7 @@ class Forward:
       UserError: the patch length does not divide the samples.
     """
     with sharding.use(self.mesh):
-      x = preprocessing.preprocess(
-        ecg, lead_valid, self.preprocess, augment
-      )
+      x = preprocessing.preprocess(ecg, lead_valid, self.preprocess, augment)
     return preprocessing.patchify(x, self.model.config.patch_length)
 
   def encode_ecg(

@@ -145,37 +145,6 @@ def infonce_alignment(
   return both / 2 / _num_records(texts)
 
 
-def cross_correlation(
-  a: Float[Array, "batch width_a"],
-  b: Float[Array, "batch width_b"],
-  counts: Bool[Array, " batch"] | None = None,
-) -> Float[Array, ""]:
-  """Squared Frobenius norm of the cross-correlation matrix, over its width.
-
-  Columns are standardised over the B records that count. The value is 0 if no
-  feature of `a` is linearly related to one of `b` in the batch. For a = b it is
-  at least 1, except that constant columns add nothing. Independent features
-  give width_b / (B - 1) on average: that is chance, not dependence.
-
-  Args:
-    a: features; the sum is divided by their width.
-    b: other features of the same records.
-    counts: False for records to leave out; None: all count.
-  """
-  weight = jnp.ones(a.shape[:1]) if counts is None else counts
-  weight = weight.astype(jnp.float32)[:, None]
-  weight /= jnp.maximum(jnp.sum(weight), 1.0)
-
-  def standardise(z):
-    z = z.astype(jnp.float32)
-    z -= jnp.sum(weight * z, axis=0, keepdims=True)
-    variance = jnp.sum(weight * z * z, axis=0, keepdims=True)
-    return z * jax.lax.rsqrt(variance + 1e-6)
-
-  correlation = (weight * standardise(a)).T @ standardise(b)
-  return jnp.sum(correlation**2) / a.shape[1]
-
-
 def hidden_error(
   predicted: Float[Array, "batch lead patch sample"],
   target: Float[Array, "batch lead patch sample"],

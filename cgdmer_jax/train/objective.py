@@ -22,7 +22,7 @@ from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking
 from cgdmer_jax.models.forward import Forward
-from cgdmer_jax.train import losses, ring
+from cgdmer_jax.train import dependence, losses, ring
 
 
 @flax.struct.dataclass
@@ -51,7 +51,7 @@ class Objective:
   Attributes:
     forward: the model with its preprocessing and mesh. Without a mesh, the
       compiler places activations, and `loss.ring` is not possible.
-    loss: `config.loss`, weights of the terms and form of the alignment.
+    loss: `config.loss`, weights of the terms and their forms.
     mask: `config.mask`, what is hidden.
     align_view: "masked" or "full", see `Forward.train`; decides what alignment
       and disentanglement see.
@@ -137,7 +137,7 @@ class Objective:
       terms["align"], count = self._alignment(params, out, texts)
       facts["false_negatives_avoided"] = count.astype(jnp.float32)
     if self.loss.disentangle:
-      terms["disentangle"] = _disentanglement(out, batch.has_text)
+      terms["disentangle"] = self._disentanglement(params, out, batch)
     terms["loss"] = sum(
       self.loss[name] * value for name, value in terms.items()
     )
@@ -184,15 +184,27 @@ class Objective:
       loss = losses.infonce_alignment(*z, scale)
     return loss, losses.false_negatives(texts)
 
+  def _disentanglement(self, params, out, batch) -> Array:
+    """Sums how shared depends on specific, and specific on specific."""
+    pairs = {"ecg": (out.ecg.shared, out.ecg.specific, None)}
+    if out.report is not None:
+      parts = out.report.shared, out.report.specific
+      pairs["report"] = (*parts, batch.has_text)
+      pairs["specific"] = out.ecg.specific, parts[1], batch.has_text
+    form = self.loss.disentangle_form
+    if form != "club":
+      return sum(getattr(dependence, form)(*pair) for pair in pairs.values())
+    model = self.forward.model
 
-def _disentanglement(out: Encoded, has_text: Array) -> Array:
-  """Sums the correlations of shared with specific, and of specific parts."""
-  correlation = losses.cross_correlation
-  total = correlation(out.ecg.shared, out.ecg.specific)
-  if out.report is not None:
-    total += correlation(out.report.shared, out.report.specific, has_text)
-    total += correlation(out.ecg.specific, out.report.specific, has_text)
-  return total
+    def critic(name):
+      return lambda params, x: model.apply(
+        {"params": params}, name, x, method="criticise"
+      )
+
+    return sum(
+      dependence.club(*pair, critic(name), params)
+      for name, pair in pairs.items()
+    )
 
 
 def in_microbatches(

@@ -131,6 +131,7 @@ def build_model(config: ConfigDict, vocabulary: Vocabulary) -> cgdmer.CGDMER:
     use_specific=config.model.specific,
     reconstruct=bool(loss.ecg),
     use_mlm=bool(loss.mlm),
+    use_critics=bool(loss.disentangle) and loss.disentangle_form == "club",
     num_frozen=num_frozen(config.report.train, config.model.report.depth),
     compute=layers.Compute(**config.compute),
   )

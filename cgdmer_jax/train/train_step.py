@@ -80,7 +80,8 @@ def init_params(model: cgdmer.CGDMER, seed: int) -> dict:
   mask = masking.full_view(batch.lead_valid, num_patches=1)
   words = masking.unmasked_tokens(batch.tokens)
   key = jax.random.key(seed)
-  return model.init(key, patches, batch.lead_valid, mask, words)["params"]
+  inputs = patches, batch.lead_valid, mask, words
+  return model.init(key, *inputs, method="initialise")["params"]
 
 
 def abstract_state(

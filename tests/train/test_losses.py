@@ -184,39 +184,6 @@ def test_records_without_text_are_left_out_of_alignment(name, pair):
   assert nobody[0] == 0 and not np.asarray(nobody[1]).any()
 
 
-def test_cross_correlation_of_some_records():
-  rng = np.random.default_rng(0)
-  a, b = rng.normal(size=(2, 64, 8)).astype(np.float32)
-  counts = rng.random(64) < 0.6
-  np.testing.assert_allclose(
-    losses.cross_correlation(a, b, counts),
-    losses.cross_correlation(a[counts], b[counts]),
-    rtol=1e-5,
-  )
-
-
-def test_cross_correlation_of_equal_and_independent_features():
-  rng = np.random.default_rng(0)
-  orthogonal = np.linalg.qr(rng.normal(size=(64, 17)))[0]
-  # Orthogonal to the constant and to each other: exactly uncorrelated.
-  centred = np.linalg.qr(np.c_[np.ones(64), orthogonal])[0][:, 1:]
-  a, b = centred[:, :8].astype(np.float32), centred[:, 8:16].astype(np.float32)
-  scale = np.float32(100.0)
-  assert losses.cross_correlation(scale * a, scale * b) < 1e-6
-  np.testing.assert_allclose(
-    losses.cross_correlation(scale * a, scale * a), 1.0, rtol=1e-3
-  )
-  x, y = rng.normal(size=(2, 4096, 8)).astype(np.float32)
-  by_hand = np.corrcoef(x, y, rowvar=False)[:8, 8:]
-  np.testing.assert_allclose(
-    losses.cross_correlation(x, y), (by_hand**2).sum() / 8, rtol=1e-3
-  )
-  # Independent: width / B by chance; equal up to a rotation: large.
-  assert losses.cross_correlation(x, y) < 3 * 8 / 4096
-  rotation = np.linalg.qr(rng.normal(size=(8, 8)))[0].astype(np.float32)
-  assert losses.cross_correlation(x, 3 * x @ rotation + 5) > 0.9
-
-
 def test_reconstruction_counts_hidden_patches_only():
   rng = np.random.default_rng(0)
   predicted, target = rng.normal(size=(2, 3, 2, 4, 5)).astype(np.float32)
