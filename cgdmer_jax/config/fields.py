@@ -106,6 +106,7 @@ def _declare_objective(c: ConfigDict) -> None:
     disentangle=0.0,  # weight of the dependence of the parts on each other
     disentangle_form="cross_correlation",  # or hsic, club
     alignment="infonce",  # or sigmoid
+    positives="report",  # or statement: what makes reports alike
     ring=False,  # alignment in blocks, for batches of thousands
   )
 

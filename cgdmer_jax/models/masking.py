@@ -324,7 +324,7 @@ def sample_statements(
   counts: Sequence[int],
   length: int,
   pad_id: int,
-) -> Int[Array, "batch kept"]:
+) -> tuple[Int[Array, "batch kept"], Int[Array, "batch kept"]]:
   """Keeps some statements of each report, in their order.
 
   A report lists several findings, a zero-shot prompt names one. A model that
@@ -342,7 +342,7 @@ def sample_statements(
     pad_id: id of padding.
 
   Returns:
-    The shortened reports, (B, min(length, S)).
+    The shortened reports, (B, min(length, S)), and `statement` for them.
   """
   count_key, order_key = jax.random.split(key)
   b, s = tokens.shape
@@ -359,9 +359,12 @@ def sample_statements(
   last = jnp.sum(kept, axis=1, keepdims=True) - 1  # new place of [SEP]
   place = jnp.arange(length)[None]
   place = jnp.where(place == length - 1, jnp.maximum(last, place), place)
-  short = jnp.take_along_axis(tokens, order, axis=1)
-  short = jnp.take_along_axis(short, place, axis=1)
-  return jnp.where(place <= last, short, pad_id)
+  source = jnp.take_along_axis(order, place, axis=1)
+  short, number = (
+    jnp.take_along_axis(x, source, axis=1) for x in (tokens, statement)
+  )
+  exists = place <= last
+  return jnp.where(exists, short, pad_id), jnp.where(exists, number, -1)
 
 
 def sample_token_mask(

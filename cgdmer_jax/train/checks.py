@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import layers, masking
-from cgdmer_jax.train import dependence
+from cgdmer_jax.train import dependence, positives
 
 
 def check(config: ConfigDict, num_samples: int) -> None:
@@ -52,6 +52,7 @@ def _check_choices(config: ConfigDict) -> None:
   for name, choices in {
     "loss.alignment": ("sigmoid", "infonce"),
     "loss.disentangle_form": dependence.FORMS,
+    "loss.positives": positives.KINDS,
     "align_view": ("masked", "full"),
     "mask.kind": masking.KINDS,
     "compute.dtype": ("float32", "bfloat16"),

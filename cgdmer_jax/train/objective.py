@@ -13,7 +13,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Key
+from jaxtyping import Int, Key
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
@@ -22,7 +22,7 @@ from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking
 from cgdmer_jax.models.forward import Forward
-from cgdmer_jax.train import dependence, losses, ring
+from cgdmer_jax.train import dependence, losses, positives, ring
 
 
 @flax.struct.dataclass
@@ -72,8 +72,13 @@ class Objective:
 
   def draw(
     self, batch: Batch, key: Key[Array, ""]
-  ) -> tuple[masking.PatchMask, masking.TokenMask]:
-    """Draws what is random in a step: hidden patches, statements and words."""
+  ) -> tuple[masking.PatchMask, masking.TokenMask, Int[Array, "batch token"]]:
+    """Draws what is random in a step: hidden patches, statements and words.
+
+    Returns:
+      Masks of patches and of words, and the number of the statement that each
+      token that is read belongs to.
+    """
     patch_key, statement_key, token_key = jax.random.split(key, 3)
     model = self.forward.model
     mask = masking.sample_patch_mask(
@@ -84,21 +89,22 @@ class Objective:
       self.mask.lead_ratio,
       self.mask.time_ratio,
     )
-    tokens = batch.tokens
+    tokens, statement = batch.tokens, batch.statement
     if self.statements != (0,):
-      tokens = masking.sample_statements(
+      tokens, statement = masking.sample_statements(
         statement_key,
         tokens,
-        batch.statement,
+        statement,
         self.statements,
         self.max_length,
         model.vocabulary.pad_id,
       )
     if not model.use_mlm:
-      return mask, masking.unmasked_tokens(tokens)
-    return mask, masking.sample_token_mask(
+      return mask, masking.unmasked_tokens(tokens), statement
+    words = masking.sample_token_mask(
       token_key, tokens, self.mask.token_ratio, model.vocabulary
     )
+    return mask, words, statement
 
   def terms(
     self, params: Any, batch: Batch, key: Key[Array, ""]
@@ -107,13 +113,13 @@ class Objective:
 
     With a report tower there is also "padding", the share of padding in what it
     reads; with alignment "false_negatives_avoided", the number of positive
-    pairs that are not a record with itself.
+    pairs that are not a record with itself (`positives.false_negatives`).
     """
     with sharding.use(self.forward.mesh):
       return self._terms(params, batch, key)
 
   def _terms(self, params, batch, key):
-    mask, words = self.draw(batch, key)
+    mask, words, statement = self.draw(batch, key)
     augment = None
     if self.augment.on:
       augment = augmentation.draw(
@@ -126,16 +132,14 @@ class Objective:
     if model.use_report:
       padding = words.tokens == model.vocabulary.pad_id
       facts["padding"] = jnp.mean(padding.astype(jnp.float32))
-      texts = losses.Texts(
-        batch.report, losses.fingerprint(words.original), batch.has_text
-      )
+      texts = self._texts(batch, words.original, statement)
     if model.reconstruct:
       terms["ecg"] = losses.mean(*out.hidden_error)
     if model.use_mlm:
       terms["mlm"] = losses.mean(*out.word_error)
     if self.loss.align:
       terms["align"], count = self._alignment(params, out, texts)
-      facts["false_negatives_avoided"] = count.astype(jnp.float32)
+      facts["false_negatives_avoided"] = count
     if self.loss.disentangle:
       terms["disentangle"] = self._disentanglement(params, out, batch)
     terms["loss"] = sum(
@@ -171,8 +175,18 @@ class Objective:
     inputs = batch.replace(state_table=None), mask, words, augment
     return in_microbatches(encode, self.microbatches, inputs)
 
+  def _texts(self, batch, tokens, statement) -> positives.Texts:
+    """What tells which records belong together."""
+    marks = None
+    if self.loss.positives == "statement":
+      marks = positives.fingerprint_statements(
+        tokens, statement, self.forward.model.vocabulary.separator_ids
+      )
+    read = positives.fingerprint(tokens)
+    return positives.Texts(batch.report, read, batch.has_text, marks)
+
   def _alignment(self, params, out, texts) -> tuple[Array, Array]:
-    """The alignment loss, and the number of positive pairs off the diagonal."""
+    """The alignment loss, and the positive pairs off the diagonal."""
     z = out.ecg.shared, out.report.shared, texts
     scale, bias = params["log_scale"], params["bias"]
     if self.loss.ring:
@@ -182,7 +196,7 @@ class Objective:
       loss = losses.sigmoid_alignment(*z, scale, bias)
     else:
       loss = losses.infonce_alignment(*z, scale)
-    return loss, losses.false_negatives(texts)
+    return loss, positives.false_negatives(texts)
 
   def _disentanglement(self, params, out, batch) -> Array:
     """Sums how shared depends on specific, and specific on specific."""

@@ -165,12 +165,12 @@ def test_special_tokens_may_have_any_ids():
   others = replaced[replaced != 20]
   assert set(others) == set(ordinary)  # any word, and never a special one
   statement = np.where(np.isin(tokens, ordinary), 0, -1).astype(np.int32)
-  short = masking.sample_statements(
+  short, _ = masking.sample_statements(
     jax.random.key(0), tokens, statement, (1,), 5, 7
   )
   np.testing.assert_array_equal(short[:, :4], tokens[:, :4])
   assert (np.asarray(short)[:, 4] == 31).all()
-  long = masking.sample_statements(
+  long, _ = masking.sample_statements(
     jax.random.key(0), tokens, statement, (1,), 12, 7
   )
   np.testing.assert_array_equal(long, tokens)
@@ -186,10 +186,12 @@ def test_statements_are_drawn_whole_and_in_order():
   # Token ids are unique, so that each kept token tells where it came from.
   tokens = np.array([[2, 10, 11, 12, 13, 14, 15, 3, 0, 0]] * 4000, np.int32)
   statement = np.array([[-1, 0, 0, 1, 2, 2, 2, -1, -1, -1]] * 4000, np.int32)
-  short = masking.sample_statements(
+  short, number = masking.sample_statements(
     jax.random.key(0), tokens, statement, (1, 2, 0), 10, 0
   )
   short = np.asarray(short)
+  owner = dict(zip(tokens[0].tolist(), statement[0].tolist(), strict=True))
+  np.testing.assert_array_equal(number, np.vectorize(owner.get)(short))
   seen = collections.Counter()
   parts = {0: [10, 11], 1: [12], 2: [13, 14, 15]}
   for row in short:
@@ -212,7 +214,9 @@ def test_statements_of_short_long_and_empty_reports():
     [[-1, 0, 0, 1, 1, -1], [-1, 0, -1, -1, -1, -1], [-1] * 6], np.int32
   )
   key = jax.random.key(1)
-  cut = masking.sample_statements(key, tokens, statement, (5,), 4, 0)
+  cut, number = masking.sample_statements(key, tokens, statement, (5,), 4, 0)
   assert cut.tolist() == [[2, 7, 8, 3], [2, 7, 3, 0], [2, 3, 0, 0]]
-  whole = masking.sample_statements(key, tokens, statement, (0,), 9, 0)
+  assert number.tolist() == [[-1, 0, 0, -1], [-1, 0, -1, -1], [-1] * 4]
+  whole, same = masking.sample_statements(key, tokens, statement, (0,), 9, 0)
   assert whole.tolist() == tokens.tolist()
+  assert same.tolist() == statement.tolist()
