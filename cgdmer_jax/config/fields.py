@@ -51,14 +51,14 @@ def _declare_data(c: ConfigDict) -> None:
     scale=1.0,  # mV that become 1, for `fixed`
     clip=20.0,  # largest value after normalisation
   )
-  # What is drawn for each record of a step, see `data/augmentation.py`.
+  # What is drawn for each record of a training step; see
+  # `data/augmentation.py`.
   c.augment = dict(
-    on=False,
     gain=0.0,  # standard deviation of its logarithm, of whole records
     lead_gain=0.0,  # the same, of single leads
     rotation=0.0,  # standard deviation of each angle of the heart, degrees
     noise=0.0,  # mean level of white noise, mV
-    lowpass=(0.0, 0.0),  # corner of a filter, drawn between these, Hz
+    lowpass=(0.0, 0.0),  # corner of a filter in Hz, drawn between; 0: none
   )
 
 

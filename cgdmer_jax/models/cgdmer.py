@@ -24,6 +24,7 @@ from cgdmer_jax.models import (
   layers,
   masking,
   report_encoder,
+  report_masking,
 )
 
 
@@ -208,7 +209,7 @@ class CGDMER(nn.Module):
     patches: Float[Array, "batch lead patch sample"],
     lead_valid: Bool[Array, "batch lead"],
     mask: masking.PatchMask,
-    words: masking.TokenMask,
+    words: report_masking.TokenMask,
     states: Float[Array, "batch token width"] | None = None,
   ) -> Outputs:
     """Makes one training pass over masked ECGs and masked reports.
@@ -248,7 +249,7 @@ class CGDMER(nn.Module):
     patches: Float[Array, "batch lead patch sample"],
     lead_valid: Bool[Array, "batch lead"],
     mask: masking.PatchMask,
-    words: masking.TokenMask,
+    words: report_masking.TokenMask,
   ) -> None:
     """Runs every part of the model, so that all parameters are made."""
     out = self(patches, lead_valid, mask, words)

@@ -36,6 +36,7 @@ def check(config: ConfigDict, num_samples: int) -> None:
       f"data.statements={tuple(config.data.statements)}; expected numbers of "
       "statements to draw, 0 for the whole report"
     )
+  _check_augment(config.augment)
   _check_loss(config.loss, config.mask, config.model.specific)
   _check_compute(config.compute)
   if reads_reports(config.loss):
@@ -77,6 +78,19 @@ def _check_schedule(train: ConfigDict, warmup_ratio: float) -> None:
     raise UserError(
       f"optim.warmup_ratio={warmup_ratio}; expected a share of the steps, at "
       "least 0 and below 1"
+    )
+
+
+def _check_augment(augment: ConfigDict) -> None:
+  """Raises UserError for a range that nothing can be drawn from."""
+  for name in ("gain", "lead_gain", "rotation", "noise"):
+    if not augment[name] >= 0:
+      raise UserError(f"augment.{name}={augment[name]}; expected at least 0")
+  low, high = augment.lowpass
+  if (low, high) != (0, 0) and not 0 < low <= high:
+    raise UserError(
+      f"augment.lowpass={(low, high)}; expected two corners in Hz, the lower "
+      "one first and above 0, or (0.0, 0.0) for no filter"
     )
 
 

@@ -20,7 +20,7 @@ from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
 from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
-from cgdmer_jax.models import cgdmer, masking
+from cgdmer_jax.models import cgdmer, masking, report_masking
 from cgdmer_jax.models.forward import Forward
 from cgdmer_jax.train import dependence, losses, positives, ring
 
@@ -53,10 +53,11 @@ class Objective:
       compiler places activations, and `loss.ring` is not possible.
     loss: `config.loss`, weights of the terms and their forms.
     mask: `config.mask`, what is hidden.
+    augment: `config.augment`, how recordings are changed in training.
     align_view: "masked" or "full", see `Forward.train`; decides what alignment
       and disentanglement see.
     statements: how many statements of a report are read, see
-      `masking.sample_statements`; (0,) for whole reports.
+      `report_masking.sample_statements`; (0,) for whole reports.
     max_length: most tokens that are read of a report.
     microbatches: number of parts in which a batch is encoded.
   """
@@ -72,7 +73,9 @@ class Objective:
 
   def draw(
     self, batch: Batch, key: Key[Array, ""]
-  ) -> tuple[masking.PatchMask, masking.TokenMask, Int[Array, "batch token"]]:
+  ) -> tuple[
+    masking.PatchMask, report_masking.TokenMask, Int[Array, "batch token"]
+  ]:
     """Draws what is random in a step: hidden patches, statements and words.
 
     Returns:
@@ -91,7 +94,7 @@ class Objective:
     )
     tokens, statement = batch.tokens, batch.statement
     if self.statements != (0,):
-      tokens, statement = masking.sample_statements(
+      tokens, statement = report_masking.sample_statements(
         statement_key,
         tokens,
         statement,
@@ -100,30 +103,37 @@ class Objective:
         model.vocabulary.pad_id,
       )
     if not model.use_mlm:
-      return mask, masking.unmasked_tokens(tokens), statement
-    words = masking.sample_token_mask(
+      return mask, report_masking.unmasked_tokens(tokens), statement
+    words = report_masking.sample_token_mask(
       token_key, tokens, self.mask.token_ratio, model.vocabulary
     )
     return mask, words, statement
 
   def terms(
-    self, params: Any, batch: Batch, key: Key[Array, ""]
+    self,
+    params: Any,
+    batch: Batch,
+    key: Key[Array, ""],
+    is_training: bool = False,
   ) -> dict[str, Array]:
     """Computes the unweighted terms, and "loss", their weighted sum.
+
+    Recordings are augmented if `is_training`; otherwise they are as they are.
 
     With a report tower there is also "padding", the share of padding in what it
     reads; with alignment "false_negatives_avoided", the number of positive
     pairs that are not a record with itself (`positives.false_negatives`).
     """
     with sharding.use(self.forward.mesh):
-      return self._terms(params, batch, key)
+      return self._terms(params, batch, key, is_training)
 
-  def _terms(self, params, batch, key):
+  def _terms(self, params, batch, key, is_training):
     mask, words, statement = self.draw(batch, key)
-    augment = None
-    if self.augment.on:
+    augment = augmentation.NONE
+    if is_training:
+      augment_key = jax.random.fold_in(key, 3)  # `draw` splits it into 0, 1, 2
       augment = augmentation.draw(
-        jax.random.fold_in(key, 3), batch.ecg.shape, self.augment
+        augment_key, batch.lead_valid, batch.ecg.shape[-1], self.augment
       )
     out = self._encode(params, batch, mask, words, augment)
     model = self.forward.model

@@ -35,3 +35,38 @@ def test_ratios_of_masks_are_shares(name, value):
   message = f"mask.{name}={value}; expected a share from 0 to 1"
   with pytest.raises(UserError, match=re.escape(message)):
     check(f"mask.{name}", value)
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("gain", -0.1),
+    ("noise", float("nan")),
+    ("rotation", -1.0),
+    ("lowpass", (40.0, 20.0)),
+    ("lowpass", (0.0, 20.0)),
+    ("lowpass", (20.0, 0.0)),
+  ],
+)
+def test_ranges_of_augmentation(field, value):
+  message = f"augment.{field}={value}; expected "
+  with pytest.raises(UserError, match=re.escape(message)):
+    check(f"augment.{field}", value)
+
+
+@pytest.mark.parametrize("corners", [(20.0, 20.0), (20, 150), (0.0, 0.0)])
+def test_corners_that_are_allowed(corners):
+  check("augment.lowpass", corners)
+
+
+@pytest.mark.parametrize(
+  ("field", "choices"),
+  [
+    ("disentangle_form", "cross_correlation, hsic, club"),
+    ("positives", "report, statement"),
+  ],
+)
+def test_forms_of_the_loss(field, choices):
+  message = f"loss.{field}='other'; expected one of {choices}"
+  with pytest.raises(UserError, match=message):
+    check(f"loss.{field}", "other")
