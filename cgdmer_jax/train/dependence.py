@@ -130,8 +130,9 @@ def club(
   Cheng et al. 2020 (CLUB), section 3, with a variational q: the critic says how
   probable q(b | a) is. The bound is the mean of log q(b_i | a_i) minus that of
   log q(b_j | a_i) over all i and j, in nats for each feature of `b`. It is
-  above the mutual information if q is close to the truth, and may be negative
-  if not.
+  above the mutual information if q is close to the truth. Where it would be
+  negative q is not, and it is 0: the encoders wait for the critic, instead of
+  learning how to mislead it.
 
   Value, and gradient of `a` and `b`, are those of the bound. The gradient of
   `params` is that of minus the mean of log q(b_i | a_i), so one step of one
@@ -156,7 +157,7 @@ def club(
   second = jnp.sum(weight * b * b, axis=0, keepdims=True)
   unpaired = second - 2 * mean * first + mean**2
   gap = (unpaired - (b - mean) ** 2) * jnp.exp(-log_variance) / 2
-  bound = jnp.sum(weight * gap) / b.shape[1]
+  bound = jnp.maximum(jnp.sum(weight * gap) / b.shape[1], 0.0)
 
   mean, log_variance = critic(params, stop(a))
   error = (stop(b) - mean) ** 2 * jnp.exp(-log_variance) + log_variance

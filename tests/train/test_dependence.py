@@ -37,6 +37,7 @@ def random_critic(rng, width_a, width_b):
 def forms(width_a, width_b):
   """Every form as a function of (a, b, counts)."""
   params = random_critic(np.random.default_rng(1), width_a, width_b)
+  params["slope"] += 2 * np.eye(width_a, width_b, dtype=np.float32)
   club = {"club": lambda *x: dependence.club(*x, linear_critic, params)}
   others = ("cross_correlation", "hsic")
   return club | {name: getattr(dependence, name) for name in others}
@@ -50,6 +51,7 @@ def test_every_form_is_here():
 def test_records_that_do_not_count(form):
   rng = np.random.default_rng(0)
   a, b = rng.normal(size=(2, 64, 8)).astype(np.float32)
+  b += 2 * a
   counts = rng.random(64) < 0.6
   function = forms(8, 8)[form]
   value, gradient = jax.value_and_grad(function)(a, b, counts)
@@ -65,8 +67,10 @@ def test_records_that_do_not_count(form):
 def test_scale_shift_and_collapse(form):
   rng = np.random.default_rng(0)
   a, b = rng.normal(size=(2, 32, 5)).astype(np.float32)
+  b += 2 * a
   function = forms(5, 5)[form]
   value = function(a, b, None)
+  assert value > 0.1
   np.testing.assert_allclose(
     function(30 * a + 5, b / 4 - 2, None), value, rtol=1e-4
   )
@@ -78,7 +82,7 @@ def test_scale_shift_and_collapse(form):
 def test_every_mesh_gives_the_same(form):
   rng = np.random.default_rng(0)
   a, b = rng.normal(size=(2, 64, 6)).astype(np.float32)
-  batch = a, (a[:, :4] + b[:, :4]), rng.random(64) < 0.8
+  batch = a, (2 * a[:, :4] + b[:, :4]), rng.random(64) < 0.8
   function = jax.jit(jax.value_and_grad(forms(6, 4)[form], (0, 1)))
   one, four = (
     function(*sharding.put_batch(batch, mesh_of(shape)))
@@ -150,8 +154,8 @@ def test_hsic_of_equal_independent_and_curved_features():
 def test_club_equals_double_loop():
   rng = np.random.default_rng(0)
   a = rng.normal(size=(11, 3)).astype(np.float32)
-  b = rng.normal(size=(11, 2)).astype(np.float32)
   params = random_critic(rng, 3, 2)
+  b = a @ params["slope"] + rng.normal(size=(11, 2)).astype(np.float32)
   x = (a - a.mean(0)) / np.sqrt(a.var(0) + 1e-6)
   y = (b - b.mean(0)) / np.sqrt(b.var(0) + 1e-6)
   mean, variance = (
@@ -168,6 +172,13 @@ def test_club_equals_double_loop():
   )
   value = dependence.club(a, b, None, linear_critic, params)
   np.testing.assert_allclose(value, expected / 2, rtol=1e-5)
+  # A critic that says the opposite bounds nothing: only it has a gradient.
+  params["slope"] *= -1
+  value, gradient = jax.value_and_grad(dependence.club, (0, 1, 4))(
+    a, b, None, linear_critic, params
+  )
+  assert value == 0 and not np.any(gradient[0]) and not np.any(gradient[1])
+  assert np.abs(gradient[2]["slope"]).min() > 0.01
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
@@ -189,6 +200,7 @@ def test_club_trains_its_critic_and_nothing_else_with_it():
   rng = np.random.default_rng(0)
   a, b = (rng.normal(size=(16, 3)).astype(np.float32) for _ in range(2))
   params = random_critic(rng, 3, 3)
+  b += a @ params["slope"]
   inputs = a, b, params
 
   def club(a, b, params):
