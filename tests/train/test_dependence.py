@@ -178,7 +178,7 @@ def test_club_equals_double_loop():
     a, b, None, linear_critic, params
   )
   assert value == 0 and not np.any(gradient[0]) and not np.any(gradient[1])
-  assert np.abs(gradient[2]["slope"]).min() > 0.01
+  assert np.abs(gradient[2]["slope"]).max() > 0.05
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
