@@ -211,16 +211,16 @@ def gather(x: jax.Array) -> jax.Array:
 
 
 def by_record(
-  function: Callable[[jax.Array], jax.Array],
-) -> Callable[[jax.Array], jax.Array]:
+  function: Callable[..., jax.Array],
+) -> Callable[..., jax.Array]:
   """Lets each device apply `function` to its own records, inside a step.
 
   For functions that the partitioner cannot cut: it would copy all records to
   every device, and each device would compute all of them.
 
   Args:
-    function: maps an array whose first axis is that of the records to another;
-      records do not depend on each other.
+    function: maps arrays whose first axis is that of the records, or None, to
+      another such array; records do not depend on each other.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.manual_axes:

@@ -27,6 +27,9 @@ def losses(shapes):
   config = small.config()
   with config.unlocked():
     config.optim.update(muon_lr=0.0, warmup_ratio=0.0)  # compiles sooner
+    config.loss.update(disentangle_form="club", positives="statement")
+    config.augment.update(gain=0.1, lead_gain=0.05, rotation=5.0, noise=0.02)
+    config.augment.lowpass = (20.0, 60.0)
   found = {}
   for shape in shapes:
     _, history = run_steps(config, shape, 5)

@@ -53,6 +53,15 @@ def _declare_data(c: ConfigDict) -> None:
     scale=1.0,  # mV that become 1, for `fixed`
     clip=20.0,  # largest value after normalisation
   )
+  # What is drawn for each record of a training step; see
+  # `data/augmentation.py`.
+  c.augment = dict(
+    gain=0.0,  # standard deviation of its logarithm, of whole records
+    lead_gain=0.0,  # the same, of single leads
+    rotation=0.0,  # standard deviation of each angle of the heart, degrees
+    noise=0.0,  # mean level of white noise, mV
+    lowpass=(0.0, 0.0),  # corner of a filter in Hz, drawn between; 0: none
+  )
 
 
 def _declare_model(c: ConfigDict) -> None:
@@ -96,8 +105,10 @@ def _declare_objective(c: ConfigDict) -> None:
     ecg=0.0,  # weight of the reconstruction of hidden patches
     mlm=0.0,  # weight of the prediction of masked words
     align=0.0,  # weight of the alignment of ECG and report
-    disentangle=0.0,  # weight of the cross-correlation of the parts
+    disentangle=0.0,  # weight of the dependence of the parts on each other
+    disentangle_form="cross_correlation",  # or hsic, club
     alignment="infonce",  # or sigmoid
+    positives="report",  # or statement: what makes reports alike
     ring=False,  # alignment in blocks, for batches of thousands
   )
 

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
+from cgdmer_jax.data import augmentation
 from cgdmer_jax.errors import UserError
 
 NORMALISATIONS = ("fixed", "record", "lead")
@@ -19,6 +20,7 @@ def bandpass(
   sampling_rate: int,
   low: float,
   high: float,
+  lowpass: Float[Array, " batch"] | None = None,
   order: int = 2,
 ) -> Float[Array, "batch lead time"]:
   """Zero-phase Butterworth band-pass in the frequency domain.
@@ -33,6 +35,7 @@ def bandpass(
     sampling_rate: Hz.
     low: high-pass corner in Hz; 0 for none.
     high: low-pass corner in Hz; 0 for none.
+    lowpass: corner of one more low-pass filter for each record, above 0.
     order: order of each Butterworth filter.
 
   Returns:
@@ -50,8 +53,12 @@ def bandpass(
     gain *= ratio / (1 + ratio)
   if high:
     gain /= 1 + (frequency / high) ** (2 * order)
-  gain = jnp.asarray(gain, jnp.float32).astype(jnp.complex64)[None, None]
-  padded = jnp.fft.irfft(jnp.fft.rfft(padded) * gain, n=n)
+  gain = jnp.asarray(gain, jnp.float32)[None, None]
+  if lowpass is not None:
+    ratio = jnp.asarray(frequency, jnp.float32)[None, None]
+    gain = gain / (1 + (ratio / lowpass[:, None, None]) ** (2 * order))
+  spectrum = jnp.fft.rfft(padded) * gain.astype(jnp.complex64)
+  padded = jnp.fft.irfft(spectrum, n=n)
   return padded[..., pad : pad + x.shape[-1]]
 
 
@@ -59,6 +66,7 @@ def preprocess(
   ecg: Int[Array, "batch lead time"],
   lead_valid: Bool[Array, "batch lead"],
   config: ConfigDict,
+  augment: augmentation.Augmentation = augmentation.NONE,
 ) -> Float[Array, "batch lead time"]:
   """Scales, filters and normalises a batch.
 
@@ -71,6 +79,7 @@ def preprocess(
       subtract the mean of the record or the lead and divide by its standard
       deviation; `clip`: largest absolute value in the resulting unit;
       `sampling_rate` in Hz.
+    augment: what is done to the signals in mV before they are normalised.
 
   Returns:
     float32 signal; near unit variance with `record` and `lead`, and with
@@ -82,11 +91,12 @@ def preprocess(
   valid = lead_valid[..., None]
   x = jnp.where(valid, ecg.astype(jnp.float32) / 1000.0, 0.0)  # mV
   low, high = config.bandpass
-  if low or high:
+  x = augmentation.apply(x, augment)
+  if low or high or augment.lowpass is not None:
     # Fourier transforms are not partitioned.
     x = sharding.by_record(
-      lambda x: bandpass(x, config.sampling_rate, low, high)
-    )(x)
+      lambda x, lowpass: bandpass(x, config.sampling_rate, low, high, lowpass)
+    )(x, augment.lowpass)
   if config.normalise == "fixed":
     x /= config.scale
   elif config.normalise in ("record", "lead"):

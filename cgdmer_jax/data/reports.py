@@ -41,6 +41,7 @@ class Vocabulary:
     unk_id: id of words that the tokenizer does not know.
     mask_id: id that stands for a masked token.
     special_ids: ids of all special tokens, ascending.
+    separator_ids: ids of the signs that may end a statement.
   """
 
   size: int
@@ -48,16 +49,19 @@ class Vocabulary:
   unk_id: int
   mask_id: int
   special_ids: tuple[int, ...]
+  separator_ids: tuple[int, ...] = ()
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
   """Reads the ids of `tokenizer`."""
+  ids = tokenizer.get_vocab()
   return Vocabulary(
-    size=1 + max(tokenizer.get_vocab().values()),
+    size=1 + max(ids.values()),
     pad_id=tokenizer.pad_token_id,
     unk_id=tokenizer.unk_token_id,
     mask_id=tokenizer.mask_token_id,
     special_ids=tuple(sorted(tokenizer.all_special_ids)),
+    separator_ids=tuple(ids[x] for x in ".;," if x in ids),
   )
 
 

@@ -18,11 +18,13 @@ from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.models import (
+  critic,
   decoders,
   ecg_encoder,
   layers,
   masking,
   report_encoder,
+  report_masking,
 )
 
 
@@ -68,6 +70,7 @@ class CGDMER(nn.Module):
     use_specific: whether there are modality-specific encoders.
     reconstruct: whether there is an ECG decoder.
     use_mlm: whether there is a report decoder.
+    use_critics: whether there are critics of the parts, for disentanglement.
     num_frozen: how many of the lowest blocks of the report encoder do not
       train; its embeddings do not either. None: everything trains.
     compute: types of numbers, attention, scan and recomputation.
@@ -79,6 +82,7 @@ class CGDMER(nn.Module):
   use_specific: bool
   reconstruct: bool
   use_mlm: bool
+  use_critics: bool = False
   num_frozen: int | None = None
   compute: layers.Compute = layers.Compute()
 
@@ -104,6 +108,8 @@ class CGDMER(nn.Module):
     self.shared_encoder = disentangle()
     if self.use_specific:
       self.ecg_specific_encoder = disentangle()
+    if self.use_critics:
+      self.ecg_critic = critic.GaussianCritic(c.disentangle.width)
     if self.reconstruct:
       self.ecg_decoder = decoders.EcgDecoder(
         patch_length=c.patch_length,
@@ -122,6 +128,9 @@ class CGDMER(nn.Module):
     self.param("bias", nn.initializers.constant(-10.0), ())
     if self.use_specific:
       self.report_specific_encoder = disentangle()
+    if self.use_critics:
+      self.report_critic = critic.GaussianCritic(c.disentangle.width)
+      self.specific_critic = critic.GaussianCritic(c.disentangle.width)
     if self.use_mlm:
       self.report_decoder = decoders.ReportDecoder(
         c.report.width, self.compute.dtype
@@ -200,7 +209,7 @@ class CGDMER(nn.Module):
     patches: Float[Array, "batch lead patch sample"],
     lead_valid: Bool[Array, "batch lead"],
     mask: masking.PatchMask,
-    words: masking.TokenMask,
+    words: report_masking.TokenMask,
     states: Float[Array, "batch token width"] | None = None,
   ) -> Outputs:
     """Makes one training pass over masked ECGs and masked reports.
@@ -219,3 +228,33 @@ class CGDMER(nn.Module):
         x = self.report_encoder.word_logits(self.report_decoder(masked))
         word_logits = x + self.word_bias.astype(x.dtype)[None, None]
     return Outputs(ecg, report, samples, word_logits)
+
+  def criticise(
+    self, pair: str, x: Float[Array, "batch width"]
+  ) -> tuple[Float[Array, "batch width"], Float[Array, "batch width"]]:
+    """Predicts one part of the embedding from another.
+
+    Args:
+      pair: "ecg" or "report", the specific part of that modality from the
+        shared one; or "specific", that of reports from that of ECGs.
+      x: the given part, standardised.
+
+    Returns:
+      Mean and logarithm of the variance; see `critic.GaussianCritic`.
+    """
+    return getattr(self, f"{pair}_critic")(x)
+
+  def initialise(
+    self,
+    patches: Float[Array, "batch lead patch sample"],
+    lead_valid: Bool[Array, "batch lead"],
+    mask: masking.PatchMask,
+    words: report_masking.TokenMask,
+  ) -> None:
+    """Runs every part of the model, so that all parameters are made."""
+    out = self(patches, lead_valid, mask, words)
+    if self.use_critics:
+      self.criticise("ecg", out.ecg.shared)
+    if self.use_critics and self.use_report:
+      self.criticise("report", out.report.shared)
+      self.criticise("specific", out.ecg.specific)

@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array, Leaf
-from cgdmer_jax.data import preprocessing
+from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
-from cgdmer_jax.models import cgdmer, masking
+from cgdmer_jax.models import cgdmer, masking, report_masking
 
 
 @flax.struct.dataclass
@@ -59,14 +59,17 @@ class Forward:
     self,
     ecg: Int[Array, "batch lead time"],
     lead_valid: Bool[Array, "batch lead"],
+    augment: augmentation.Augmentation = augmentation.NONE,
   ) -> Float[Array, "batch lead patch sample"]:
     """Scales, filters and normalises recordings, and cuts them into patches.
+
+    For `augment` see `preprocessing.preprocess`.
 
     Raises:
       UserError: the patch length does not divide the samples.
     """
     with sharding.use(self.mesh):
-      x = preprocessing.preprocess(ecg, lead_valid, self.preprocess)
+      x = preprocessing.preprocess(ecg, lead_valid, self.preprocess, augment)
     return preprocessing.patchify(x, self.model.config.patch_length)
 
   def encode_ecg(
@@ -135,8 +138,9 @@ class Forward:
     params: Any,
     batch: Batch,
     mask: masking.PatchMask,
-    words: masking.TokenMask,
+    words: report_masking.TokenMask,
     align_view: str,
+    augment: augmentation.Augmentation = augmentation.NONE,
   ) -> tuple[cgdmer.Outputs, Float[Array, "batch lead patch sample"]]:
     """Makes one pass over masked recordings and masked reports.
 
@@ -148,11 +152,12 @@ class Forward:
       align_view: "masked", or "full": a second pass makes the embeddings, from
         whole recordings and unmasked reports. Alignment and disentanglement use
         these embeddings; without a report tower "full" changes nothing.
+      augment: what is done to the recordings first.
 
     Returns:
       What the losses need, and the patches to be restored.
     """
-    patches = self.patches(batch.ecg, batch.lead_valid)
+    patches = self.patches(batch.ecg, batch.lead_valid, augment)
     states = _known_states(batch)
     out = self.model.apply(
       {"params": params}, patches, batch.lead_valid, mask, words, states

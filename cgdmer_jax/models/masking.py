@@ -1,4 +1,4 @@
-"""What is hidden: patches of the ECG, statements and words of the report.
+"""What is hidden of the ECG.
 
 Counts are static, so shapes never depend on data, and every mask is a pure
 function of a PRNG key.
@@ -6,7 +6,7 @@ function of a PRNG key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax
@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
 from cgdmer_jax.arrays import Array, Leaf
-from cgdmer_jax.data.reports import Vocabulary
 
 
 @flax.struct.dataclass
@@ -45,12 +44,12 @@ class PatchMask:
     return self.order[:, : self.num_visible]
 
 
-def _rank(noise: Array) -> Array:
-  """Rank of each entry along the last axis."""
+def rank(noise: Array) -> Array:
+  """Place of each entry in the ascending order of the last axis, from 0."""
   return jnp.argsort(jnp.argsort(noise, axis=-1), axis=-1)
 
 
-def _put_last(exists: Bool[Array, ...]) -> Float[Array, ...]:
+def put_last(exists: Bool[Array, ...]) -> Float[Array, ...]:
   """Added to noise below 1, ranks entries that do not exist last."""
   return jnp.where(exists, 0.0, 2.0)
 
@@ -88,16 +87,22 @@ Kind = Callable[
 ]
 
 
+def _anywhere(
+  key: Key[Array, ""], grid: Grid, count: int
+) -> Bool[Array, "b l n"]:
+  """Leaves `count` patches anywhere in view."""
+  shape = grid.batch, grid.leads, grid.times
+  noise = jax.random.uniform(key, shape) + grid.missing[..., None]
+  return (rank(noise.reshape(grid.batch, -1)) < count).reshape(shape)
+
+
 def _random(
   lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
 ) -> tuple[Bool[Array, "b l n"], int]:
   """Leaves patches anywhere in view, as many as `spatial_temporal`."""
   del lead_key
   count = grid.visible_leads * grid.visible_times
-  shape = grid.batch, grid.leads, grid.times
-  noise = jax.random.uniform(time_key, shape) + grid.missing[..., None]
-  rank = _rank(noise.reshape(grid.batch, -1))
-  return (rank < count).reshape(shape), count
+  return _anywhere(time_key, grid, count), count
 
 
 def _temporal(
@@ -105,9 +110,9 @@ def _temporal(
 ) -> tuple[Bool[Array, "b l n"], int]:
   """Leaves the same times of every lead in view."""
   del lead_key
-  rank = _rank(jax.random.uniform(time_key, (grid.batch, 1, grid.times)))
+  place = rank(jax.random.uniform(time_key, (grid.batch, 1, grid.times)))
   shape = grid.batch, grid.leads, grid.times
-  visible = jnp.broadcast_to(rank < grid.visible_times, shape)
+  visible = jnp.broadcast_to(place < grid.visible_times, shape)
   return visible, grid.leads * grid.visible_times
 
 
@@ -117,7 +122,7 @@ def _spatial(
   """Leaves whole leads in view."""
   del time_key
   noise = jax.random.uniform(lead_key, (grid.batch, grid.leads))
-  visible = _rank(noise + grid.missing) < grid.visible_leads
+  visible = rank(noise + grid.missing) < grid.visible_leads
   shape = grid.batch, grid.leads, grid.times
   visible = jnp.broadcast_to(visible[..., None], shape)
   return visible, grid.visible_leads * grid.times
@@ -128,9 +133,34 @@ def _spatial_temporal(
 ) -> tuple[Bool[Array, "b l n"], int]:
   """Hides whole leads, and in each of the others times of its own."""
   visible, _ = _spatial(lead_key, time_key, grid)
-  rank = _rank(jax.random.uniform(time_key, visible.shape))
-  visible &= rank < grid.visible_times
+  place = rank(jax.random.uniform(time_key, visible.shape))
+  visible &= place < grid.visible_times
   return visible, grid.visible_leads * grid.visible_times
+
+
+def _mixed(
+  lead_key: Key[Array, ""], time_key: Key[Array, ""], grid: Grid
+) -> tuple[Bool[Array, "b l n"], int]:
+  """Hides patches anywhere, times of all leads, or leads: each a third.
+
+  The slots are those of `random`, but at least as many as one lead or one time
+  needs. Patches anywhere fill them. Of times as many as fit are in view, of
+  leads any number from one to as many as fit.
+  """
+  kind_key, count_key, lead_key = jax.random.split(lead_key, 3)
+  count = grid.visible_leads * grid.visible_times
+  count = max(count, grid.leads, grid.times)
+  anywhere = _anywhere(time_key, grid, count)
+  times, _ = _temporal(
+    lead_key, time_key, grid._replace(visible_times=count // grid.leads)
+  )
+  noise = jax.random.uniform(lead_key, (grid.batch, grid.leads))
+  most = count // grid.times
+  number = jax.random.randint(count_key, (grid.batch, 1), 1, most + 1)
+  leads = (rank(noise + grid.missing) < number)[..., None]
+  kind = jax.random.randint(kind_key, (grid.batch, 1, 1), 0, 3)
+  visible = jnp.where(kind == 0, anywhere, jnp.where(kind == 1, times, leads))
+  return visible, count
 
 
 _KINDS: dict[str, Kind] = {
@@ -138,6 +168,7 @@ _KINDS: dict[str, Kind] = {
   "temporal": _temporal,
   "spatial": _spatial,
   "spatial_temporal": _spatial_temporal,
+  "mixed": _mixed,
 }
 KINDS = ("none", *_KINDS)
 
@@ -157,7 +188,9 @@ def sample_patch_mask(
   `lead_ratio` of the leads whole and, independently in each remaining lead,
   `time_ratio` of its patches; `random` hides patches anywhere, as many as
   `spatial_temporal` while the valid leads fill the leads in view, and fewer
-  otherwise; `none` hides nothing.
+  otherwise; `mixed` draws for each record whether it hides patches anywhere,
+  times of all leads, or leads, of which any number may be left; `none` hides
+  nothing.
 
   Missing leads are never seen and never a target: valid leads are taken first,
   and a slot that only a missing lead could fill is marked in `seen`.
@@ -187,7 +220,7 @@ def sample_patch_mask(
     num_patches,
     l - num_hidden(l, lead_ratio),
     num_patches - num_hidden(num_patches, time_ratio),
-    _put_last(lead_valid),
+    put_last(lead_valid),
   )
   lead_key, time_key = jax.random.split(key)
   visible, num_visible = _KINDS[kind](lead_key, time_key, grid)
@@ -264,127 +297,3 @@ def _permute_backward(inverse, gradient):
 
 
 permute.defvjp(_permute_forward, _permute_backward)
-
-
-@flax.struct.dataclass
-class TokenMask:
-  """Masked report tokens.
-
-  Attributes:
-    original: int32 (B, S), the report before any of its tokens was masked.
-    tokens: int32 (B, S), what the report encoder reads.
-    position: int32 (B, K), slots of the tokens to predict.
-    target: int32 (B, K), their original ids.
-    weight: float32 (B, K), 1 for a token to predict, 0 for an unused slot.
-  """
-
-  original: Leaf
-  tokens: Leaf
-  position: Leaf
-  target: Leaf
-  weight: Leaf
-
-
-def unmasked_tokens(tokens: Int[Array, "batch token"]) -> TokenMask:
-  """Masks nothing; no token is to be predicted."""
-  empty = jnp.zeros((tokens.shape[0], 0), jnp.int32)
-  return TokenMask(tokens, tokens, empty, empty, empty.astype(jnp.float32))
-
-
-def sample_statements(
-  key: Key[Array, ""],
-  tokens: Int[Array, "batch token"],
-  statement: Int[Array, "batch token"],
-  counts: Sequence[int],
-  length: int,
-  pad_id: int,
-) -> Int[Array, "batch kept"]:
-  """Keeps some statements of each report, in their order.
-
-  A report lists several findings, a zero-shot prompt names one. A model that
-  has only read whole reports cannot tell apart findings that occur together.
-  With parts of reports, alignment learns each statement by itself.
-
-  Args:
-    key: PRNG key.
-    tokens: reports; [CLS] first, [SEP] last, then padding.
-    statement: number of the statement that each token belongs to, from 0; -1
-      for [CLS], [SEP] and padding.
-    counts: how many statements to keep; each report draws one of these
-      numbers, all equally likely. 0 stands for the whole report.
-    length: tokens to keep at most; a report that is cut still ends with [SEP].
-    pad_id: id of padding.
-
-  Returns:
-    The shortened reports, (B, min(length, S)).
-  """
-  count_key, order_key = jax.random.split(key)
-  b, s = tokens.shape
-  length = min(length, s)
-  total = jnp.max(statement, axis=1, keepdims=True) + 1
-  wanted = jax.random.choice(count_key, jnp.asarray(counts), (b, 1))
-  wanted = jnp.where(wanted == 0, total, wanted)
-  exists = jnp.arange(s)[None] < total  # at most one statement a token
-  noise = jax.random.uniform(order_key, (b, s)) + _put_last(exists)
-  chosen = (_rank(noise) < wanted) & exists
-  kept = jnp.take_along_axis(chosen, jnp.maximum(statement, 0), axis=1)
-  kept = jnp.where(statement < 0, tokens != pad_id, kept)
-  order = jnp.argsort(~kept, axis=-1, stable=True)
-  last = jnp.sum(kept, axis=1, keepdims=True) - 1  # new place of [SEP]
-  place = jnp.arange(length)[None]
-  place = jnp.where(place == length - 1, jnp.maximum(last, place), place)
-  short = jnp.take_along_axis(tokens, order, axis=1)
-  short = jnp.take_along_axis(short, place, axis=1)
-  return jnp.where(place <= last, short, pad_id)
-
-
-def sample_token_mask(
-  key: Key[Array, ""],
-  tokens: Int[Array, "batch token"],
-  ratio: float,
-  vocabulary: Vocabulary,
-) -> TokenMask:
-  """BERT's masking (Devlin et al. 2019, section 3.1) with a static count.
-
-  Of a report's n ordinary tokens round(ratio * n), but at least one, are to be
-  predicted. Each of them becomes [MASK] with a probability of 80 %, a random
-  ordinary token with 10 %, which may be the original one, and stays with 10 %,
-  independently of the others. Only they go through the vocabulary head.
-
-  Args:
-    key: PRNG key.
-    tokens: ids; special ones ([PAD], [CLS], ...) are not masked.
-    ratio: share of the ordinary tokens to predict.
-    vocabulary: ids of the tokenizer.
-
-  Returns:
-    The masked reports of the batch.
-  """
-  order_key, kind_key, random_key = jax.random.split(key, 3)
-  length = tokens.shape[1]
-  slots = max(1, round(ratio * length))
-  ordinary = ~jnp.isin(tokens, jnp.asarray(vocabulary.special_ids))
-  count = jnp.sum(ordinary, axis=1, keepdims=True)
-  count = count.astype(jnp.float32)
-  wanted = jnp.clip(jnp.round(ratio * count), jnp.minimum(count, 1.0), slots)
-  wanted = wanted.astype(jnp.int32)
-  noise = jax.random.uniform(order_key, tokens.shape) + _put_last(ordinary)
-  position = jnp.argsort(noise, axis=-1)[:, :slots]
-  weight = (jnp.arange(slots)[None] < wanted).astype(jnp.float32)
-  target = jnp.take_along_axis(tokens, position, axis=1)
-  kind = jax.random.uniform(kind_key, tokens.shape)
-  num_ids = vocabulary.size - len(vocabulary.special_ids)
-  other = jax.random.randint(random_key, tokens.shape, 0, num_ids, tokens.dtype)
-  for special_id in vocabulary.special_ids:  # ascending: skips every one
-    other += (other >= special_id).astype(other.dtype)
-  replaced = jnp.where(
-    kind < 0.8, vocabulary.mask_id, jnp.where(kind < 0.9, other, tokens)
-  )
-  chosen = _rank(noise) < wanted
-  return TokenMask(
-    original=tokens,
-    tokens=jnp.where(chosen, replaced, tokens),
-    position=position,
-    target=target,
-    weight=weight,
-  )

@@ -11,6 +11,7 @@ from cgdmer_jax.config import ranges
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import layers, masking
+from cgdmer_jax.train import dependence, positives
 
 
 def check(config: ConfigDict, num_samples: int) -> None:
@@ -37,6 +38,7 @@ def check(config: ConfigDict, num_samples: int) -> None:
       "data.statements=(); expected numbers of statements to draw, 0 for the"
       " whole report"
     )
+  _check_augment(config.augment)
   _check_loss(config.loss, config.mask, config.model.specific)
   _check_compute(config.compute)
   if reads_reports(config.loss):
@@ -52,6 +54,8 @@ def _check_choices(config: ConfigDict) -> None:
   """Raises UserError for a value that is not one of its choices."""
   for name, choices in {
     "loss.alignment": ("sigmoid", "infonce"),
+    "loss.disentangle_form": dependence.FORMS,
+    "loss.positives": positives.KINDS,
     "align_view": ("masked", "full"),
     "mask.kind": masking.KINDS,
     "compute.dtype": ("float32", "bfloat16"),
@@ -72,6 +76,16 @@ def _check_warm_up(steps: int, ratio: float) -> None:
     raise UserError(
       f"optim.warmup_ratio={ratio} of train.steps={steps} are all steps; lower"
       " it, so that the learning rate can fall again"
+    )
+
+
+def _check_augment(augment: ConfigDict) -> None:
+  """Raises UserError for corners that nothing can be drawn from."""
+  low, high = augment.lowpass
+  if (low, high) != (0, 0) and not 0 < low <= high:
+    raise UserError(
+      f"augment.lowpass={(low, high)}; expected two corners in Hz, the lower "
+      "one first and above 0, or (0.0, 0.0) for no filter"
     )
 
 

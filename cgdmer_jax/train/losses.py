@@ -7,75 +7,21 @@ the same as on one device.
 
 from __future__ import annotations
 
-import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int, UInt32
+import optax
+from jaxtyping import Bool, Float, Int
 
-from cgdmer_jax.arrays import Array, Leaf
+from cgdmer_jax.arrays import Array
+from cgdmer_jax.train import positives
+from cgdmer_jax.train.positives import Texts
 
 NEVER = 1e9  # minus this is a logit of probability 0
-
-
-@flax.struct.dataclass
-class Texts:
-  """Identifies positive pairs of ECGs and reports, from one entry per record.
-
-  Records with the same report are positives of each other, and so are records
-  whose reports are read with the same words. About 800,000 MIMIC-IV-ECG records
-  share some 180,000 texts: as negatives, matching pairs would be pushed apart.
-  A record without text matches no record, not even itself.
-
-  Attributes:
-    report: int32 (B,), number of the report; equal for equal reports.
-    words: uint32 (B, 2), `fingerprint` of the tokens that are read.
-    has_text: bool (B,), False for reports that say nothing.
-  """
-
-  report: Leaf
-  words: Leaf
-  has_text: Leaf
-
-
-def match(a: Texts, b: Texts) -> tuple[Array, Array]:
-  """Compares the records of `a` with those of `b`.
-
-  Returns:
-    Two bool (A, B): which pairs are positives, and for which pairs this is
-    known because both records have a text.
-  """
-  same = a.report[:, None] == b.report[None, :]
-  same |= jnp.all(a.words[:, None] == b.words[None, :], axis=-1)
-  known = a.has_text[:, None] & b.has_text[None, :]
-  return same & known, known
-
-
-def false_negatives(texts: Texts) -> Int[Array, ""]:
-  """Number of positive pairs off the diagonal."""
-  positive, _ = match(texts, texts)
-  return jnp.sum(positive) - jnp.sum(texts.has_text)
 
 
 def _num_records(texts: Texts) -> Float[Array, ""]:
   """Number of records with a text; 1 if there are none."""
   return jnp.maximum(jnp.sum(texts.has_text, dtype=jnp.float32), 1.0)
-
-
-def fingerprint(
-  tokens: Int[Array, "batch token"],
-) -> UInt32[Array, "batch two"]:
-  """Hashes the tokens of each report, with their places, to 64 bits.
-
-  Different reports have the same hash with a probability of about 2^-64.
-  Without it, all tokens would have to be compared for each pair.
-  """
-  x = tokens.astype(jnp.uint32)[..., None]
-  place = jnp.arange(tokens.shape[1], dtype=jnp.uint32)[None, :, None]
-  seed = jnp.asarray([0x9E3779B9, 0x85EBCA6B], jnp.uint32)[None, None]
-  x = (x + 1) * seed + (place + 1) * jnp.uint32(0xC2B2AE35)
-  for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # mixes the bits
-    x = (x ^ (x >> shift)) * jnp.uint32(factor)
-  return jnp.sum(x ^ (x >> 16), axis=1, dtype=jnp.uint32)
 
 
 def normalise(z: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
@@ -99,8 +45,9 @@ def sigmoid_alignment(
   """Pairwise sigmoid loss (SigLIP, Zhai et al. 2023, eq. 1).
 
   -1/B sum_ij log sigmoid(y_ij (exp(log_scale) z_i . z_j + bias)), y_ij = 1 for
-  positive pairs and -1 for all others, over the B records that have a text.
-  Inputs are L2-normalised here.
+  pairs that belong together and -1 for all others, over the B records that have
+  a text. Pairs that partly belong together have a share of both. Inputs are
+  L2-normalised here.
   """
   cosine = jnp.einsum(
     "id,jd->ij",
@@ -109,10 +56,9 @@ def sigmoid_alignment(
     preferred_element_type=jnp.float32,
   )
   logits = jnp.exp(log_scale) * cosine + bias
-  positive, known = match(texts, texts)
-  sign = jnp.where(positive, 1.0, -1.0)
-  log_p = jnp.where(known, jax.nn.log_sigmoid(sign * logits), 0.0)
-  return -jnp.sum(log_p) / _num_records(texts)
+  share, known = positives.match(texts, texts)
+  error = optax.sigmoid_binary_cross_entropy(logits, share)
+  return jnp.sum(jnp.where(known, error, 0.0)) / _num_records(texts)
 
 
 def infonce_alignment(
@@ -123,6 +69,7 @@ def infonce_alignment(
 ) -> Float[Array, ""]:
   """Symmetric InfoNCE (CLIP) whose target mass is shared among the positives.
 
+  Each gets as much of it as the pair belongs together (`positives.match`).
   The mean of both directions' cross-entropies, over the records that have a
   text, at `inverse_temperature`.
   """
@@ -133,47 +80,15 @@ def infonce_alignment(
     preferred_element_type=jnp.float32,
   )
   logits = inverse_temperature(log_scale) * cosine
-  positive, known = match(texts, texts)
+  share, known = positives.match(texts, texts)
   logits = jnp.where(known, logits, -NEVER)
-  positive = positive.astype(jnp.float32)
 
-  def direction(logits, positive):
-    count = jnp.maximum(jnp.sum(positive, axis=1, keepdims=True), 1.0)
-    return -jnp.sum(positive / count * jax.nn.log_softmax(logits, 1))
+  def direction(logits, share):
+    total = jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1.0)
+    return -jnp.sum(share / total * jax.nn.log_softmax(logits, 1))
 
-  both = direction(logits, positive) + direction(logits.T, positive.T)
+  both = direction(logits, share) + direction(logits.T, share.T)
   return both / 2 / _num_records(texts)
-
-
-def cross_correlation(
-  a: Float[Array, "batch width_a"],
-  b: Float[Array, "batch width_b"],
-  counts: Bool[Array, " batch"] | None = None,
-) -> Float[Array, ""]:
-  """Squared Frobenius norm of the cross-correlation matrix, over its width.
-
-  Columns are standardised over the B records that count. The value is 0 if no
-  feature of `a` is linearly related to one of `b` in the batch. For a = b it is
-  at least 1, except that constant columns add nothing. Independent features
-  give width_b / (B - 1) on average: that is chance, not dependence.
-
-  Args:
-    a: features; the sum is divided by their width.
-    b: other features of the same records.
-    counts: False for records to leave out; None: all count.
-  """
-  weight = jnp.ones(a.shape[:1]) if counts is None else counts
-  weight = weight.astype(jnp.float32)[:, None]
-  weight /= jnp.maximum(jnp.sum(weight), 1.0)
-
-  def standardise(z):
-    z = z.astype(jnp.float32)
-    z -= jnp.sum(weight * z, axis=0, keepdims=True)
-    variance = jnp.sum(weight * z * z, axis=0, keepdims=True)
-    return z * jax.lax.rsqrt(variance + 1e-6)
-
-  correlation = (weight * standardise(a)).T @ standardise(b)
-  return jnp.sum(correlation**2) / a.shape[1]
 
 
 def hidden_error(

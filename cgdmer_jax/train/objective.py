@@ -13,16 +13,16 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Key
+from jaxtyping import Int, Key
 from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.data import preprocessing
+from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
-from cgdmer_jax.models import cgdmer, masking
+from cgdmer_jax.models import cgdmer, masking, report_masking
 from cgdmer_jax.models.forward import Forward
-from cgdmer_jax.train import losses, ring
+from cgdmer_jax.train import dependence, losses, positives, ring
 
 
 @flax.struct.dataclass
@@ -51,12 +51,13 @@ class Objective:
   Attributes:
     forward: the model with its preprocessing and mesh. Without a mesh, the
       compiler places activations, and `loss.ring` is not possible.
-    loss: `config.loss`, weights of the terms and form of the alignment.
+    loss: `config.loss`, weights of the terms and their forms.
     mask: `config.mask`, what is hidden.
+    augment: `config.augment`, how recordings are changed in training.
     align_view: "masked" or "full", see `Forward.train`; decides what alignment
       and disentanglement see.
     statements: how many statements of a report are read, see
-      `masking.sample_statements`; (0,) for whole reports.
+      `report_masking.sample_statements`; (0,) for whole reports.
     max_length: most tokens that are read of a report.
     microbatches: number of parts in which a batch is encoded.
   """
@@ -64,6 +65,7 @@ class Objective:
   forward: Forward
   loss: ConfigDict
   mask: ConfigDict
+  augment: ConfigDict
   align_view: str
   statements: tuple[int, ...]
   max_length: int
@@ -71,8 +73,15 @@ class Objective:
 
   def draw(
     self, batch: Batch, key: Key[Array, ""]
-  ) -> tuple[masking.PatchMask, masking.TokenMask]:
-    """Draws what is random in a step: hidden patches, statements and words."""
+  ) -> tuple[
+    masking.PatchMask, report_masking.TokenMask, Int[Array, "batch token"]
+  ]:
+    """Draws what is random in a step: hidden patches, statements and words.
+
+    Returns:
+      Masks of patches and of words, and the number of the statement that each
+      token that is read belongs to.
+    """
     patch_key, statement_key, token_key = jax.random.split(key, 3)
     model = self.forward.model
     mask = masking.sample_patch_mask(
@@ -83,73 +92,85 @@ class Objective:
       self.mask.lead_ratio,
       self.mask.time_ratio,
     )
-    tokens = batch.tokens
+    tokens, statement = batch.tokens, batch.statement
     if self.statements != (0,):
-      tokens = masking.sample_statements(
+      tokens, statement = report_masking.sample_statements(
         statement_key,
         tokens,
-        batch.statement,
+        statement,
         self.statements,
         self.max_length,
         model.vocabulary.pad_id,
       )
     if not model.use_mlm:
-      return mask, masking.unmasked_tokens(tokens)
-    return mask, masking.sample_token_mask(
+      return mask, report_masking.unmasked_tokens(tokens), statement
+    words = report_masking.sample_token_mask(
       token_key, tokens, self.mask.token_ratio, model.vocabulary
     )
+    return mask, words, statement
 
   def terms(
-    self, params: Any, batch: Batch, key: Key[Array, ""]
+    self,
+    params: Any,
+    batch: Batch,
+    key: Key[Array, ""],
+    is_training: bool = False,
   ) -> dict[str, Array]:
     """Computes the unweighted terms, and "loss", their weighted sum.
 
+    Recordings are augmented if `is_training`; otherwise they are as they are.
+
     With a report tower there is also "padding", the share of padding in what it
     reads; with alignment "false_negatives_avoided", the number of positive
-    pairs that are not a record with itself.
+    pairs that are not a record with itself (`positives.false_negatives`).
     """
     with sharding.use(self.forward.mesh):
-      return self._terms(params, batch, key)
+      return self._terms(params, batch, key, is_training)
 
-  def _terms(self, params, batch, key):
-    mask, words = self.draw(batch, key)
-    out = self._encode(params, batch, mask, words)
+  def _terms(self, params, batch, key, is_training):
+    mask, words, statement = self.draw(batch, key)
+    augment = augmentation.NONE
+    if is_training:
+      augment_key = jax.random.fold_in(key, 3)  # `draw` splits it into 0, 1, 2
+      augment = augmentation.draw(
+        augment_key, batch.lead_valid, batch.ecg.shape[-1], self.augment
+      )
+    out = self._encode(params, batch, mask, words, augment)
     model = self.forward.model
     terms, facts = {}, {}
     texts = None
     if model.use_report:
       padding = words.tokens == model.vocabulary.pad_id
       facts["padding"] = jnp.mean(padding.astype(jnp.float32))
-      texts = losses.Texts(
-        batch.report, losses.fingerprint(words.original), batch.has_text
-      )
+      texts = self._texts(batch, words.original, statement)
     if model.reconstruct:
       terms["ecg"] = losses.mean(*out.hidden_error)
     if model.use_mlm:
       terms["mlm"] = losses.mean(*out.word_error)
     if self.loss.align:
       terms["align"], count = self._alignment(params, out, texts)
-      facts["false_negatives_avoided"] = count.astype(jnp.float32)
+      facts["false_negatives_avoided"] = count
     if self.loss.disentangle:
-      terms["disentangle"] = _disentanglement(out, batch.has_text)
+      terms["disentangle"] = self._disentanglement(params, out, batch)
     terms["loss"] = sum(
       self.loss[name] * value for name, value in terms.items()
     )
     return terms | facts
 
-  def _encode(self, params, batch, mask, words) -> Encoded:
+  def _encode(self, params, batch, mask, words, augment) -> Encoded:
     """Runs the model in microbatches."""
     table = batch.state_table  # the one array without an axis of records
     model = self.forward.model
 
     def encode(inputs):
-      records, mask, words = inputs
+      records, mask, words, augment = inputs
       out, patches = self.forward.train(
         params,
         records.replace(state_table=table),
         mask,
         words,
         self.align_view,
+        augment,
       )
       hidden_error = word_error = None
       if model.reconstruct:
@@ -161,11 +182,21 @@ class Objective:
         )
       return Encoded(out.ecg, out.report, hidden_error, word_error)
 
-    inputs = batch.replace(state_table=None), mask, words
+    inputs = batch.replace(state_table=None), mask, words, augment
     return in_microbatches(encode, self.microbatches, inputs)
 
+  def _texts(self, batch, tokens, statement) -> positives.Texts:
+    """What tells which records belong together."""
+    marks = None
+    if self.loss.positives == "statement":
+      marks = positives.fingerprint_statements(
+        tokens, statement, self.forward.model.vocabulary.separator_ids
+      )
+    read = positives.fingerprint(tokens)
+    return positives.Texts(batch.report, read, batch.has_text, marks)
+
   def _alignment(self, params, out, texts) -> tuple[Array, Array]:
-    """The alignment loss, and the number of positive pairs off the diagonal."""
+    """The alignment loss, and the positive pairs off the diagonal."""
     z = out.ecg.shared, out.report.shared, texts
     scale, bias = params["log_scale"], params["bias"]
     if self.loss.ring:
@@ -175,17 +206,29 @@ class Objective:
       loss = losses.sigmoid_alignment(*z, scale, bias)
     else:
       loss = losses.infonce_alignment(*z, scale)
-    return loss, losses.false_negatives(texts)
+    return loss, positives.false_negatives(texts)
 
+  def _disentanglement(self, params, out, batch) -> Array:
+    """Sums how shared depends on specific, and specific on specific."""
+    pairs = {"ecg": (out.ecg.shared, out.ecg.specific, None)}
+    if out.report is not None:
+      parts = out.report.shared, out.report.specific
+      pairs["report"] = (*parts, batch.has_text)
+      pairs["specific"] = out.ecg.specific, parts[1], batch.has_text
+    form = self.loss.disentangle_form
+    if form != "club":
+      return sum(getattr(dependence, form)(*pair) for pair in pairs.values())
+    model = self.forward.model
 
-def _disentanglement(out: Encoded, has_text: Array) -> Array:
-  """Sums the correlations of shared with specific, and of specific parts."""
-  correlation = losses.cross_correlation
-  total = correlation(out.ecg.shared, out.ecg.specific)
-  if out.report is not None:
-    total += correlation(out.report.shared, out.report.specific, has_text)
-    total += correlation(out.ecg.specific, out.report.specific, has_text)
-  return total
+    def critic(name):
+      return lambda params, x: model.apply(
+        {"params": params}, name, x, method="criticise"
+      )
+
+    return sum(
+      dependence.club(*pair, critic(name), params)
+      for name, pair in pairs.items()
+    )
 
 
 def in_microbatches(

@@ -15,13 +15,14 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array, Leaf
-from cgdmer_jax.train import losses
-from cgdmer_jax.train.losses import Texts
+from cgdmer_jax.train import losses, positives
+from cgdmer_jax.train.positives import Texts
 
 _AXES = ("data", "fsdp")  # mesh axes that the batch is cut over
 _CHUNK = 512  # most ECGs that are compared with a block at a time
@@ -33,7 +34,7 @@ class _Records:
 
   Attributes:
     z: float32 (B, width), L2-normalised.
-    texts: which records are positives of each other.
+    texts: what tells which records belong together.
     running: what is kept of the comparisons so far, a row for each record.
   """
 
@@ -53,8 +54,9 @@ class _Softmax:
   Attributes:
     top: float32 (B,), the greatest logit so far.
     total: float32 (B,), sum of exp(logit - top).
-    matching: float32 (B,), sum of the logits of positives.
-    count: float32 (B,), number of positives.
+    matching: float32 (B,), sum of the logits of positives, each times how much
+      the pair belongs together.
+    count: float32 (B,), sum of the latter.
   """
 
   top: Leaf
@@ -62,16 +64,16 @@ class _Softmax:
   matching: Leaf
   count: Leaf
 
-  def add(self, logits: Array, positive: Array) -> _Softmax:
-    """Adds more logits, (B, more), and which of them are positives."""
+  def add(self, logits: Array, share: Array) -> _Softmax:
+    """Adds more logits, (B, more), and how much they are positives."""
     top = jnp.maximum(self.top, jnp.max(logits, axis=1))
     top = jax.lax.stop_gradient(top)  # it cancels out
     more = jnp.sum(jnp.exp(logits - top[:, None]), axis=1)
     return _Softmax(
       top,
       self.total * jnp.exp(self.top - top) + more,
-      self.matching + jnp.sum(jnp.where(positive, logits, 0.0), axis=1),
-      self.count + jnp.sum(positive, axis=1, dtype=jnp.float32),
+      self.matching + jnp.sum(share * logits, axis=1),
+      self.count + jnp.sum(share, axis=1),
     )
 
   def cross_entropy(self) -> Array:
@@ -89,7 +91,7 @@ def alignment(
   log_scale: Float[Array, ""],
   bias: Float[Array, ""],
   mesh: jax.sharding.Mesh,
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """Computes the alignment loss, and how many false negatives it avoids.
 
   Args:
@@ -103,29 +105,27 @@ def alignment(
   """
   on_device = _sigmoid if kind == "sigmoid" else _infonce
   size = mesh.shape["data"] * mesh.shape["fsdp"]
-  totals, positives = jax.shard_map(
+  totals, shares = jax.shard_map(
     lambda *args: jax.tree.map(lambda x: x[None], on_device(size, *args)),
     mesh=mesh,
     in_specs=(sharding.BATCH, sharding.BATCH, sharding.BATCH, P(), P()),
     out_specs=P(_AXES),
     axis_names=set(_AXES),
   )(losses.normalise(z_ecg), losses.normalise(z_report), texts, log_scale, bias)
-  count = jnp.sum(texts.has_text, dtype=jnp.int32)
-  total = jnp.sum(totals) / jnp.maximum(count, 1).astype(jnp.float32)
-  return total, jnp.sum(positives).astype(jnp.int32) - count
+  count = jnp.sum(texts.has_text, dtype=jnp.float32)
+  return jnp.sum(totals) / jnp.maximum(count, 1.0), jnp.sum(shares) - count
 
 
 def _sigmoid(size, z_ecg, z_report, texts, log_scale, bias):
-  """Loss and number of positives, summed over the ECGs of this device."""
+  """Loss and sum of shares, over the ECGs of this device."""
 
   def compare(ecgs, reports):
-    positive, known = losses.match(ecgs.texts, reports.texts)
+    share, known = positives.match(ecgs.texts, reports.texts)
     logits = jnp.exp(log_scale) * (ecgs.z @ reports.z.T) + bias
-    log_p = jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))
-    log_p = jnp.sum(jnp.where(known, log_p, 0.0), axis=1)
+    error = optax.sigmoid_binary_cross_entropy(logits, share)
+    error = jnp.sum(jnp.where(known, error, 0.0), axis=1)
     loss, count = ecgs.running
-    count += jnp.sum(positive, axis=1, dtype=jnp.float32)
-    return (loss - log_p, count), reports.running
+    return (loss + error, count + jnp.sum(share, axis=1)), reports.running
 
   zero = z_ecg[:, 0] * 0.0
   (loss, count), _ = _pass_around_ring(
@@ -138,16 +138,16 @@ def _sigmoid(size, z_ecg, z_report, texts, log_scale, bias):
 
 
 def _infonce(size, z_ecg, z_report, texts, log_scale, bias):
-  """Loss and number of positives, summed over the ECGs of this device."""
+  """Loss and sum of shares, over the ECGs of this device."""
   del bias
 
   def compare(ecgs, reports):
-    positive, known = losses.match(ecgs.texts, reports.texts)
+    share, known = positives.match(ecgs.texts, reports.texts)
     logits = losses.inverse_temperature(log_scale) * (ecgs.z @ reports.z.T)
     logits = jnp.where(known, logits, -losses.NEVER)
     return (
-      ecgs.running.add(logits, positive),
-      reports.running.add(logits.T, positive.T),
+      ecgs.running.add(logits, share),
+      reports.running.add(logits.T, share.T),
     )
 
   zero = z_ecg[:, 0] * 0.0

@@ -108,6 +108,7 @@ def make_objective(
     Forward(build_model(config, vocabulary), config.preprocess, mesh),
     config.loss,
     config.mask,
+    config.augment,
     config.align_view,
     tuple(config.data.statements),
     config.report.max_length,
@@ -130,6 +131,7 @@ def build_model(config: ConfigDict, vocabulary: Vocabulary) -> cgdmer.CGDMER:
     use_specific=config.model.specific,
     reconstruct=bool(loss.ecg),
     use_mlm=bool(loss.mlm),
+    use_critics=bool(loss.disentangle) and loss.disentangle_form == "club",
     num_frozen=num_frozen(config.report.train, config.model.report.depth),
     compute=layers.Compute(**config.compute),
   )

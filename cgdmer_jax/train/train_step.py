@@ -15,7 +15,7 @@ from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data import batch as batch_lib
 from cgdmer_jax.data.batch import Batch
-from cgdmer_jax.models import cgdmer, masking
+from cgdmer_jax.models import cgdmer, masking, report_masking
 from cgdmer_jax.train import optim
 from cgdmer_jax.train.objective import Objective
 
@@ -58,7 +58,8 @@ def make_train_step(
 
     def loss_fn(trained):
       params = optim.merge(trained, frozen)
-      terms = objective.terms(params, batch, step_key(seed, state.step))
+      key = step_key(seed, state.step)
+      terms = objective.terms(params, batch, key, is_training=True)
       return terms["loss"], terms
 
     gradient, terms = jax.grad(loss_fn, has_aux=True)(trained)
@@ -78,9 +79,10 @@ def init_params(model: cgdmer.CGDMER, seed: int) -> dict:
   batch = batch_lib.zeros(model.config.patch_length)
   patches = batch.ecg.astype(jnp.float32)[:, :, None]
   mask = masking.full_view(batch.lead_valid, num_patches=1)
-  words = masking.unmasked_tokens(batch.tokens)
+  words = report_masking.unmasked_tokens(batch.tokens)
   key = jax.random.key(seed)
-  return model.init(key, patches, batch.lead_valid, mask, words)["params"]
+  inputs = patches, batch.lead_valid, mask, words
+  return model.init(key, *inputs, method="initialise")["params"]
 
 
 def abstract_state(

@@ -172,6 +172,10 @@ def test_special_ids_anywhere(tmp_path):
   assert reports.vocabulary(tokenizer) == reports.Vocabulary(
     105, 0, 100, 103, (0, 100, 101, 102, 103)
   )
+  words += [",", "."]
+  (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+  tokenizer = reports.load_tokenizer(tmp_path)
+  assert reports.vocabulary(tokenizer).separator_ids == (106, 105)
 
 
 def test_tokenize_pads_and_cuts():

@@ -10,7 +10,7 @@ import pytest
 
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.models import layers, masking
+from cgdmer_jax.models import layers, masking, report_masking
 from cgdmer_jax.train import checks, setup, train_step
 from tests import small
 
@@ -46,7 +46,7 @@ def apply(params, *args, method=None):
 @pytest.mark.parametrize("kind", masking.KINDS)
 def test_nothing_leaks_from_hidden_patches(params, kind):
   batch, patches, mask = inputs(kind)
-  words = masking.unmasked_tokens(batch.tokens)
+  words = report_masking.unmasked_tokens(batch.tokens)
 
   @jax.jit
   @jax.grad
@@ -64,7 +64,7 @@ def test_nothing_leaks_from_hidden_patches(params, kind):
 
 def test_missing_leads_are_invisible(params):
   batch, patches, mask = inputs()
-  words = masking.unmasked_tokens(batch.tokens)
+  words = report_masking.unmasked_tokens(batch.tokens)
   lead_valid = batch.lead_valid.at[0, 2:9].set(False)  # fewer than 6 valid
   mask = masking.sample_patch_mask(
     jax.random.key(1), lead_valid, 8, "spatial_temporal", 0.5, 0.5

@@ -1,18 +1,14 @@
-"""Masks hide exactly what they say; permutations and token masks are exact."""
-
-import collections
+"""Masks hide exactly what they say; permutations are exact."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.models import masking
 
 pytestmark = pytest.mark.usefixtures("strict_promotion")
 
-VOCABULARY = Vocabulary(500, 0, 1, 4, (0, 1, 2, 3, 4))
 B, L, N = 32, 12, 20
 
 
@@ -25,7 +21,8 @@ def sample(kind, lead_valid=None, seed=0, lead_ratio=0.5, time_ratio=0.4):
 
 def visible_grid(mask):
   grid = np.zeros((B, L * N), int)
-  np.add.at(grid, (np.arange(B)[:, None], np.asarray(mask.visible)), 1)
+  place = np.arange(B)[:, None], np.asarray(mask.visible)
+  np.add.at(grid, place, np.asarray(mask.seen))
   assert grid.max() == 1  # no patch twice
   return grid.reshape(B, L, N).astype(bool)
 
@@ -35,7 +32,8 @@ def test_visible_and_hidden_are_complements(kind):
   mask = sample(kind)
   grid = visible_grid(mask)
   np.testing.assert_array_equal(np.asarray(mask.hidden), ~grid)
-  assert np.asarray(mask.seen).all()
+  if kind != "mixed":  # there leads or times need not fill the slots
+    assert np.asarray(mask.seen).all()
   order = np.asarray(mask.order)
   np.testing.assert_array_equal(
     np.sort(order, 1), np.tile(range(L * N), (B, 1))
@@ -65,6 +63,48 @@ def test_kinds_hide_what_they_say():
   assert len(np.unique(per_lead["random"])) > 2
 
 
+def kinds_of(grid):
+  """Which of its three ways to hide `mixed` took for each record."""
+  count = grid.sum(2)
+  whole = ((count == 0) | (count == grid.shape[2])).all(1)
+  same = (grid == grid[:, :1]).all((1, 2))
+  return np.where(same, "times", np.where(whole, "leads", "anywhere"))
+
+
+def test_mixed_hides_in_three_ways():
+  grid = np.concatenate(
+    [visible_grid(sample("mixed", seed=s)) for s in range(9)]
+  )
+  kind = kinds_of(grid)
+  count = grid.sum((1, 2))
+  assert sample("mixed").num_visible == 72  # as `random`: 6 leads x 12 times
+  assert (count[kind == "anywhere"] == 72).all()
+  assert (count[kind == "times"] == 72).all()  # 6 times of 12 leads
+  leads, often = np.unique(count[kind == "leads"] // N, return_counts=True)
+  assert leads.tolist() == [1, 2, 3]  # 3 x 20 of 72 slots
+  # A third and a ninth of 288, within five standard errors.
+  assert np.abs(np.unique(kind, return_counts=True)[1] - 96).max() < 40
+  assert np.abs(often - 32).max() < 27
+
+
+@pytest.mark.parametrize("valid_leads", [1, 2, 12])
+def test_mixed_always_shows_a_lead_or_a_time(valid_leads):
+  """Also where a product of the ratios would leave a single patch."""
+  valid = np.broadcast_to(np.arange(L) < valid_leads, (B, L))
+  mask = sample("mixed", valid, lead_ratio=1.0, time_ratio=1.0)
+  assert mask.num_visible == N
+  grid = visible_grid(mask)
+  np.testing.assert_array_equal(
+    np.asarray(mask.hidden), ~grid & valid[..., None]
+  )
+  kind, count = kinds_of(grid[:, :valid_leads]), grid.sum((1, 2))
+  if valid_leads > 1:  # of one lead, some times look like patches anywhere
+    assert set(kind) == {"anywhere", "leads", "times"}
+    assert (count[kind == "times"] == valid_leads).all()
+    assert (count[kind != "times"] == N).all()
+  assert count.min() >= 1
+
+
 def test_every_lead_and_time_is_hidden_equally_often():
   hidden = np.mean(
     [~visible_grid(sample("spatial_temporal", seed=s)) for s in range(60)],
@@ -83,7 +123,10 @@ def test_missing_leads_are_neither_seen_nor_scored(kind):
   assert not np.asarray(mask.hidden)[~valid].any()
   lead = np.asarray(mask.visible) // N
   seen = np.asarray(mask.seen)
-  np.testing.assert_array_equal(seen, np.take_along_axis(valid, lead, 1))
+  could_be_seen = np.take_along_axis(valid, lead, 1)
+  assert not (seen & ~could_be_seen).any()
+  if kind != "mixed":
+    np.testing.assert_array_equal(seen, could_be_seen)
   if kind in ("spatial", "spatial_temporal"):
     assert seen[1:].all()  # enough valid leads: no slot is wasted
     assert set(lead[0][seen[0]]) == set(np.flatnonzero(valid[0]))
@@ -117,102 +160,3 @@ def test_permute_equals_gather_in_value_and_gradient():
 
   np.testing.assert_array_equal(by_permute(x), by_gather(x))
   np.testing.assert_array_equal(jax.grad(by_permute)(x), jax.grad(by_gather)(x))
-
-
-def test_token_mask_follows_bert():
-  rng = np.random.default_rng(0)
-  length = rng.integers(3, 39, 512)
-  tokens = np.zeros((512, 40), np.int32)
-  for row, n in zip(tokens, length, strict=True):
-    row[: n + 2] = [2, *rng.integers(5, 500, n), 3]
-  mask = masking.sample_token_mask(
-    jax.random.key(0), jnp.asarray(tokens), 0.15, VOCABULARY
-  )
-  position, weight = np.asarray(mask.position), np.asarray(mask.weight)
-  used = weight > 0
-  wanted = np.clip(np.round(0.15 * length.astype(np.float32)), 1, 6)
-  np.testing.assert_array_equal(weight.sum(1), wanted)
-  target = np.take_along_axis(tokens, position, 1)
-  np.testing.assert_array_equal(np.asarray(mask.target)[used], target[used])
-  assert (target[used] >= 5).all()  # never a special token
-  changed = np.asarray(mask.tokens) != tokens
-  rows = np.broadcast_to(np.arange(512)[:, None], position.shape)
-  chosen = np.zeros(tokens.shape, bool)
-  chosen[rows[used], position[used]] = True
-  assert chosen.sum() == used.sum()  # no position twice
-  assert not (changed & ~chosen).any()  # nothing else is touched
-  read = np.asarray(mask.tokens)[chosen]
-  assert abs((read == 4).mean() - 0.8) < 0.04
-  assert abs((read == tokens[chosen]).mean() - 0.1) < 0.03
-  assert (read >= 4).all()
-
-
-def test_special_tokens_may_have_any_ids():
-  rng = np.random.default_rng(1)
-  vocabulary = Vocabulary(40, 7, 3, 20, (3, 7, 20, 30, 31))
-  ordinary = np.setdiff1d(np.arange(40), vocabulary.special_ids)
-  tokens = np.full((2000, 12), 7, np.int32)
-  tokens[:, :8] = [30, *[0] * 6, 31]
-  tokens[:, 1:7] = rng.choice(ordinary, (2000, 6))
-  mask = masking.sample_token_mask(
-    jax.random.key(0), jnp.asarray(tokens), 0.5, vocabulary
-  )
-  read = np.asarray(mask.tokens)
-  assert (np.asarray(mask.weight).sum(1) == 3).all()
-  assert not ((read != tokens) & ~np.isin(tokens, ordinary)).any()
-  replaced = read[read != tokens]
-  assert (replaced == 20).mean() > 0.85
-  others = replaced[replaced != 20]
-  assert set(others) == set(ordinary)  # any word, and never a special one
-  statement = np.where(np.isin(tokens, ordinary), 0, -1).astype(np.int32)
-  short = masking.sample_statements(
-    jax.random.key(0), tokens, statement, (1,), 5, 7
-  )
-  np.testing.assert_array_equal(short[:, :4], tokens[:, :4])
-  assert (np.asarray(short)[:, 4] == 31).all()
-  long = masking.sample_statements(
-    jax.random.key(0), tokens, statement, (1,), 12, 7
-  )
-  np.testing.assert_array_equal(long, tokens)
-
-
-def statements_of(row, tokens, statement):
-  """The statements that the tokens `row` are made of, in their order."""
-  number = {t: n for t, n in zip(tokens, statement, strict=True)}
-  return list(dict.fromkeys(number[t] for t in row if number.get(t, -1) >= 0))
-
-
-def test_statements_are_drawn_whole_and_in_order():
-  # Token ids are unique, so that each kept token tells where it came from.
-  tokens = np.array([[2, 10, 11, 12, 13, 14, 15, 3, 0, 0]] * 4000, np.int32)
-  statement = np.array([[-1, 0, 0, 1, 2, 2, 2, -1, -1, -1]] * 4000, np.int32)
-  short = masking.sample_statements(
-    jax.random.key(0), tokens, statement, (1, 2, 0), 10, 0
-  )
-  short = np.asarray(short)
-  seen = collections.Counter()
-  parts = {0: [10, 11], 1: [12], 2: [13, 14, 15]}
-  for row in short:
-    kept = statements_of(row, tokens[0], statement[0])
-    expected = [2, *sum((parts[k] for k in kept), []), 3]
-    assert kept == sorted(kept)
-    assert row.tolist() == expected + [0] * (10 - len(expected))
-    seen[tuple(kept)] += 1
-  singles, pairs = [(0,), (1,), (2,)], [(0, 1), (0, 2), (1, 2)]
-  assert set(seen) == {*singles, *pairs, (0, 1, 2)}
-  for kept in singles + pairs:  # a third of 4000, three ways: 444 +- 20
-    assert abs(seen[kept] - 4000 / 9) < 100
-
-
-def test_statements_of_short_long_and_empty_reports():
-  tokens = np.array(
-    [[2, 7, 8, 9, 10, 3], [2, 7, 3, 0, 0, 0], [2, 3, 0, 0, 0, 0]], np.int32
-  )
-  statement = np.array(
-    [[-1, 0, 0, 1, 1, -1], [-1, 0, -1, -1, -1, -1], [-1] * 6], np.int32
-  )
-  key = jax.random.key(1)
-  cut = masking.sample_statements(key, tokens, statement, (5,), 4, 0)
-  assert cut.tolist() == [[2, 7, 8, 3], [2, 7, 3, 0], [2, 3, 0, 0]]
-  whole = masking.sample_statements(key, tokens, statement, (0,), 9, 0)
-  assert whole.tolist() == tokens.tolist()

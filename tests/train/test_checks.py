@@ -1,5 +1,7 @@
 """Settings that are refused before anything is made."""
 
+import re
+
 import pytest
 
 from cgdmer_jax.config import fields, ranges
@@ -67,3 +69,28 @@ def test_every_number_has_a_range():
   declared = fields.pretraining().to_dict()
   declared["model"]["ecg"]["stem"] = (1,)  # none by default
   assert set(numbers(declared)) == set(ranges.RANGES)
+
+
+@pytest.mark.parametrize("corners", [(40.0, 20.0), (0.0, 20.0), (20.0, 0.0)])
+def test_corners_that_are_refused(corners):
+  message = f"augment.lowpass={corners}; expected two corners"
+  with pytest.raises(UserError, match=re.escape(message)):
+    check("augment.lowpass", corners)
+
+
+@pytest.mark.parametrize("corners", [(20.0, 20.0), (20, 150), (0.0, 0.0)])
+def test_corners_that_are_allowed(corners):
+  check("augment.lowpass", corners)
+
+
+@pytest.mark.parametrize(
+  ("field", "choices"),
+  [
+    ("disentangle_form", "cross_correlation, hsic, club"),
+    ("positives", "report, statement"),
+  ],
+)
+def test_forms_of_the_loss(field, choices):
+  message = f"loss.{field}='other'; expected one of {choices}"
+  with pytest.raises(UserError, match=message):
+    check(f"loss.{field}", "other")

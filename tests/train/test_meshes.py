@@ -31,6 +31,7 @@ def test_five_steps_on_every_mesh():
   for shape, history in found.items():
     for step, (expected, values) in enumerate(zip(one, history, strict=True)):
       for name, value in expected.items():
-        np.testing.assert_allclose(
-          values[name], value, rtol=1e-5, err_msg=f"{shape} {step} {name}"
+        message = f"{shape} {step} {name}"
+        np.testing.assert_allclose(  # a bound may be close to 0
+          values[name], value, rtol=1e-5, atol=1e-6, err_msg=message
         )

@@ -9,8 +9,10 @@ import optax
 import pytest
 
 from cgdmer_jax import sharding
+from cgdmer_jax.data import augmentation
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.train import optim, setup, train_step
+from cgdmer_jax.train.objective import Objective
 from tests import small
 from tests.steps import mesh_of, run_steps
 
@@ -67,19 +69,50 @@ def test_four_devices_equal_one(term):
   )
 
 
-def test_no_term_mixes_types(strict_promotion):
+@pytest.mark.parametrize(
+  "forms",
+  [
+    {"alignment": "sigmoid", "disentangle_form": "hsic"},
+    {"alignment": "infonce", "disentangle_form": "club"},
+    {"disentangle_form": "cross_correlation"},
+  ],
+)
+def test_no_term_mixes_types(strict_promotion, forms):
   config = small.config()
+  with config.unlocked():
+    config.loss.update(forms)
   objective = small.objective(config)
   params = jax.eval_shape(
     lambda: train_step.init_params(objective.forward.model, 0)
   )
+  assert ("ecg_critic" in params) == (forms["disentangle_form"] == "club")
   with pytest.raises(jax.dtypes.TypePromotionError):
     jax.eval_shape(lambda x: x + jax.numpy.int32(1), np.float32(1))
-  for alignment in ("sigmoid", "infonce"):
-    with objective.loss.unlocked():
-      objective.loss.alignment = alignment
-    key = train_step.step_key(0, 0)
-    jax.eval_shape(objective.terms, params, small.batch(), key)
+  key = train_step.step_key(0, 0)
+  jax.eval_shape(objective.terms, params, small.batch(), key)
+
+
+def test_recordings_are_augmented_in_training_alone(monkeypatch):
+  class Encoding(Exception):
+    """What is handed to the model."""
+
+  def encode(self, params, batch, mask, words, augment):
+    raise Encoding(augment)
+
+  monkeypatch.setattr(Objective, "_encode", encode)
+  config = small.config()
+  with config.unlocked():
+    config.augment.noise = 0.1
+  objective = small.objective(config)
+  step = train_step.make_train_step(objective, optax.identity(), 0)
+  state = train_step.TrainState(np.int32(0), {}, ())
+  with pytest.raises(Encoding) as training:
+    jax.eval_shape(step, state, small.batch())
+  with pytest.raises(Encoding) as validation:
+    key = jax.random.key(0)
+    jax.eval_shape(objective.terms, {}, small.batch(), key)
+  assert training.value.args[0].noise.shape == small.batch().ecg.shape
+  assert validation.value.args[0] == augmentation.NONE
 
 
 def test_it_learns():
