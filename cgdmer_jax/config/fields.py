@@ -65,6 +65,7 @@ def _declare_data(c: ConfigDict) -> None:
 def _declare_model(c: ConfigDict) -> None:
   c.model = dict(
     patch_length=0,  # samples
+    ecg_target="patch",  # of the ECG decoder, see `preprocessing.target`
     specific=False,  # whether there are modality-specific encoders
     ecg=transformer(0, 0, 0, 0),
     report=transformer(0, 0, 0, 0),

@@ -67,9 +67,7 @@ class Forward:
       UserError: the patch length does not divide the samples.
     """
     with sharding.use(self.mesh):
-      x = preprocessing.preprocess(
-        ecg, lead_valid, self.preprocess, augment
-      )
+      x = preprocessing.preprocess(ecg, lead_valid, self.preprocess, augment)
     return preprocessing.patchify(x, self.model.config.patch_length)
 
   def encode_ecg(
@@ -125,11 +123,13 @@ class Forward:
 
     def restore(model):
       fused, _ = model.encode_ecg(patches, mask)
-      return model.decode_ecg(fused, mask, lead_valid)
+      return model.decode_ecg(fused, patches, mask, lead_valid)
 
     samples = self.model.apply({"params": params}, method=restore)
-    _, mean, deviation = preprocessing.normalise_patches(patches)
-    restored = samples.astype(jnp.float32) * deviation + mean
+    kind = self.model.config.ecg_target
+    _, shift, scale = preprocessing.target(patches, visible, kind)
+    restored = samples.astype(jnp.float32) * scale + shift
+    mean = patches.mean(-1, keepdims=True)
     signals = patches, restored, jnp.broadcast_to(mean, patches.shape)
     return Restored(*(x.reshape(ecg.shape) for x in signals))
 

@@ -160,7 +160,10 @@ class Objective:
       )
       hidden_error = word_error = None
       if model.reconstruct:
-        target, _, _ = preprocessing.normalise_patches(patches)
+        shown = records.lead_valid[..., None] & ~mask.hidden
+        target, _, _ = preprocessing.target(
+          patches, shown, model.config.ecg_target
+        )
         hidden_error = losses.hidden_error(out.samples, target, mask.hidden)
       if model.use_mlm:
         word_error = losses.word_error(

@@ -205,7 +205,7 @@ def _rhythm(rng: np.random.Generator, p: Patient) -> str:
 
 
 def _rate(rng: np.random.Generator, rhythm: str) -> float:
-  """Ventricular rate, 1/min; the sinus limits of 60 (50) and 100 are kept."""
+  """Ventricular rate, 1/min; readers call 50 to 60 either way."""
   low, mode, high = {
     "SR": (53, 66, 97), "SBRAD": (38, 51, 58), "STACH": (102, 110, 150),
     "SARRH": (55, 66, 88), "AFIB": (55, 88, 150), "AFLT": (65, 100, 155),
