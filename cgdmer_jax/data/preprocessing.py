@@ -53,7 +53,9 @@ def bandpass(
     gain /= 1 + (frequency / high) ** (2 * order)
   gain = jnp.asarray(gain, jnp.float32)[None, None]
   if not isinstance(high, float):
-    ratio = jnp.asarray(frequency, jnp.float32)[None, None] / high[:, None, None]
+    ratio = (
+      jnp.asarray(frequency, jnp.float32)[None, None] / high[:, None, None]
+    )
     gain = gain / (1 + ratio ** (2 * order))
   gain = gain.astype(jnp.complex64)
   padded = jnp.fft.irfft(jnp.fft.rfft(padded) * gain, n=n)
