@@ -67,6 +67,7 @@ def _declare_data(c: ConfigDict) -> None:
 def _declare_model(c: ConfigDict) -> None:
   c.model = dict(
     patch_length=0,  # samples
+    ecg_target="patch",  # of the ECG decoder, see `preprocessing.target`
     specific=False,  # whether there are modality-specific encoders
     ecg=transformer(0, 0, 0, 0),
     report=transformer(0, 0, 0, 0),
@@ -75,6 +76,7 @@ def _declare_model(c: ConfigDict) -> None:
   )
   # (features, kernel, stride) of convolutions in each patch; none: linear.
   c.model.ecg.stem = ()
+  c.model.ecg.stem_pool = False  # whether their mean and largest values count
   c.model.report.update(
     num_positions=0,  # most tokens of a report
     vocab_size=0,  # 0: that of the tokenizer
@@ -97,6 +99,7 @@ def _declare_objective(c: ConfigDict) -> None:
     kind="none",  # see `models/masking.py`
     lead_ratio=0.0,  # share of the leads that are hidden whole
     time_ratio=0.0,  # share of the patches of a lead that are hidden
+    whole_ratio=0.0,  # share of the records that are seen whole; quarters
     token_ratio=0.0,  # share of the words of a report that are masked
   )
   # What alignment and disentanglement see; full costs a second pass.

@@ -132,6 +132,44 @@ def patchify(
   return x.reshape(b, l, t // patch_length, patch_length)
 
 
+TARGETS = ("patch", "signal", "residual")
+
+
+def visible_scale(
+  patches: Float[Array, "batch lead patch sample"],
+  shown: Bool[Array, "batch lead patch"],
+) -> Float[Array, "batch 1 1 1"]:
+  """Root mean square of the patches of each record that are `shown`."""
+  weight = shown[..., None].astype(jnp.float32)
+  count = jnp.maximum(weight.sum((1, 2, 3)) * patches.shape[-1], 1.0)
+  mean = ((patches * weight) ** 2).sum((1, 2, 3)) / count
+  return jnp.sqrt(mean + 1e-3)[:, None, None, None]
+
+
+def target(
+  patches: Float[Array, "batch lead patch sample"],
+  shown: Bool[Array, "batch lead patch"],
+  kind: str,
+) -> tuple[Array, Array, Array]:
+  """What a decoder is to predict, and how to undo it.
+
+  Args:
+    patches: all patches.
+    shown: which of them are visible.
+    kind: `config.model.ecg_target`: "patch", each patch at zero mean and unit
+      variance; "signal", in units of the root mean square of what is visible;
+      "residual", the same, and what the visible leads of the same time tell
+      linearly is added to the output of the decoder.
+
+  Returns:
+    Targets, and shift and scale: a patch is target * scale + shift.
+  """
+  if kind == "patch":
+    return normalise_patches(patches)
+  scale = visible_scale(patches, shown)
+  return patches / scale, jnp.zeros_like(scale), scale
+
+
 def normalise_patches(
   patches: Float[Array, "batch lead patch sample"],
 ) -> tuple[Array, Array, Array]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
 from cgdmer_jax.arrays import Array, Leaf
+from cgdmer_jax.data import preprocessing
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.models import (
@@ -22,6 +23,7 @@ from cgdmer_jax.models import (
   decoders,
   ecg_encoder,
   layers,
+  lead_arithmetic,
   masking,
   report_encoder,
   report_masking,
@@ -116,6 +118,8 @@ class CGDMER(nn.Module):
         compute=self.compute,
         **c.ecg_decoder,
       )
+      if c.ecg_target == "residual":
+        self.lead_arithmetic = lead_arithmetic.LeadArithmetic()
     if not self.use_report:
       return
     self.report_encoder = report_encoder.ReportEncoder(
@@ -198,11 +202,25 @@ class CGDMER(nn.Module):
   def decode_ecg(
     self,
     fused: Float[Array, "batch visible fused"],
+    patches: Float[Array, "batch lead patch sample"],
     mask: masking.PatchMask,
     lead_valid: Bool[Array, "batch lead"],
   ) -> Float[Array, "batch lead patch sample"]:
-    """Predicts every patch, in units of its own standard deviation."""
-    return self.ecg_decoder(fused, mask, lead_valid)
+    """Predicts every patch, in the unit of `preprocessing.target`.
+
+    Args:
+      fused: tokens of the visible patches.
+      patches: all patches; hidden ones are not read.
+      mask: which of them are visible.
+      lead_valid: False where a lead is missing.
+    """
+    samples = self.ecg_decoder(fused, mask, lead_valid)
+    if self.config.ecg_target != "residual":
+      return samples
+    shown = lead_valid[..., None] & ~mask.hidden
+    linear = self.lead_arithmetic(patches, shown)
+    scale = preprocessing.visible_scale(patches, shown)
+    return samples.astype(jnp.float32) + linear / scale
 
   def __call__(
     self,
@@ -218,7 +236,9 @@ class CGDMER(nn.Module):
     """
     fused, ecg = self.encode_ecg(patches, mask)
     samples = (
-      self.decode_ecg(fused, mask, lead_valid) if self.reconstruct else None
+      self.decode_ecg(fused, patches, mask, lead_valid)
+      if self.reconstruct
+      else None
     )
     report = word_logits = None
     if self.use_report:

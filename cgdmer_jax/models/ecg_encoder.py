@@ -23,10 +23,13 @@ class PatchStem(nn.Module):
   Attributes:
     width: features of a token.
     convolutions: (features, kernel, stride) of each layer; none: linear.
+    pool: whether largest and mean value of each feature join the token: they
+      do not depend on where in the patch a wave lies.
   """
 
   width: int
   convolutions: Sequence[tuple[int, int, int]]
+  pool: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -42,6 +45,8 @@ class PatchStem(nn.Module):
           features, (kernel,), stride, dtype=self.dtype, name=f"convolution_{i}"
         )(x)
       )
+    pooled = [x.max(axis=1), x.mean(axis=1)] if self.pool else []
+    x = jnp.concatenate([x.reshape(b * v, -1), *pooled], axis=-1)
     x = x.reshape(b, v, -1)
     return nn.Dense(self.width, dtype=self.dtype, name="flatten")(x)
 
@@ -55,6 +60,7 @@ class EcgEncoder(nn.Module):
   num_heads: int
   mlp_dim: int
   stem: Sequence[tuple[int, int, int]]
+  stem_pool: bool = False
   compute: layers.Compute = layers.Compute()
 
   @nn.compact
@@ -77,7 +83,9 @@ class EcgEncoder(nn.Module):
       Tokens; those of ignored slots are meaningless.
     """
     dtype = self.compute.dtype
-    x = PatchStem(self.width, self.stem, dtype, name="stem")(patches)
+    x = PatchStem(
+      self.width, self.stem, self.stem_pool, dtype, name="stem"
+    )(patches)
     # A product with one-hot rows: the gradient of a gather is a slow scatter.
     lead = jax.nn.one_hot(index // num_patches, self.num_leads)
     x += nn.Dense(

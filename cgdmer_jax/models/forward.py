@@ -8,6 +8,7 @@ methods are functions of parameters and arrays; the caller compiles them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax
@@ -125,11 +126,13 @@ class Forward:
 
     def restore(model):
       fused, _ = model.encode_ecg(patches, mask)
-      return model.decode_ecg(fused, mask, lead_valid)
+      return model.decode_ecg(fused, patches, mask, lead_valid)
 
     samples = self.model.apply({"params": params}, method=restore)
-    _, mean, deviation = preprocessing.normalise_patches(patches)
-    restored = samples.astype(jnp.float32) * deviation + mean
+    kind = self.model.config.ecg_target
+    _, shift, scale = preprocessing.target(patches, visible, kind)
+    restored = samples.astype(jnp.float32) * scale + shift
+    mean = patches.mean(-1, keepdims=True)
     signals = patches, restored, jnp.broadcast_to(mean, patches.shape)
     return Restored(*(x.reshape(ecg.shape) for x in signals))
 
@@ -141,7 +144,8 @@ class Forward:
     words: report_masking.TokenMask,
     align_view: str,
     augment: augmentation.Augmentation = augmentation.NONE,
-  ) -> tuple[cgdmer.Outputs, Float[Array, "batch lead patch sample"]]:
+    whole_quarters: int = 0,
+  ) -> tuple[cgdmer.Outputs, Array, Array]:
     """Makes one pass over masked recordings and masked reports.
 
     Args:
@@ -153,22 +157,63 @@ class Forward:
         whole recordings and unmasked reports. Alignment and disentanglement use
         these embeddings; without a report tower "full" changes nothing.
       augment: what is done to the recordings first.
+      whole_quarters: of four records, how many are seen whole: nothing of them
+        is hidden or restored.
 
     Returns:
-      What the losses need, and the patches to be restored.
+      What the losses need; targets (M, L, N, p) of the M records that are
+      restored, and which of their patches are hidden.
     """
     patches = self.patches(batch.ecg, batch.lead_valid, augment)
     states = _known_states(batch)
+    valid = batch.lead_valid
+    whole = None
+    if whole_quarters:
+      whole = self._encode_ecg(
+        params,
+        _quarters(patches, 0, whole_quarters),
+        masking.full_view(
+          _quarters(valid, 0, whole_quarters), patches.shape[2]
+        ),
+      )
+      masked, valid, mask = jax.tree.map(
+        lambda x: _quarters(x, whole_quarters, 4), (patches, valid, mask)
+      )
+    else:
+      masked = patches
     out = self.model.apply(
-      {"params": params}, patches, batch.lead_valid, mask, words, states
+      {"params": params}, masked, valid, mask, words, states
     )
+    if whole is not None:
+      join = functools.partial(_join_quarters, first=whole_quarters)
+      out = out.replace(ecg=jax.tree.map(join, whole, out.ecg))
     if align_view == "full" and self.model.use_report:
       view = masking.full_view(batch.lead_valid, patches.shape[2])
       out = out.replace(
         ecg=self._encode_ecg(params, patches, view),
         report=self.encode_report(params, words.original, states),
       )
-    return out, patches
+    shown = valid[..., None] & ~mask.hidden
+    target, _, _ = preprocessing.target(
+      masked, shown, self.model.config.ecg_target
+    )
+    return out, target, mask.hidden
+
+
+def _quarters(x: Array, first: int, last: int) -> Array:
+  """Of each four records those from `first` to before `last`.
+
+  Every fourth, and not a part of the batch: each device has some of them.
+  """
+  parts = x.reshape(x.shape[0] // 4, 4, *x.shape[1:])[:, first:last]
+  return parts.reshape(-1, *x.shape[1:])
+
+
+def _join_quarters(a: Array, b: Array, first: int) -> Array:
+  """Puts the records together that `_quarters` has taken apart."""
+  shape = a.shape[1:]
+  parts = a.reshape(-1, first, *shape), b.reshape(-1, 4 - first, *shape)
+  return jnp.concatenate(parts, axis=1).reshape(-1, *shape)
 
 
 def _known_states(batch: Batch) -> Float[Array, "batch token width"] | None:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.data import augmentation, preprocessing
+from cgdmer_jax.data import augmentation
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking, report_masking
 from cgdmer_jax.models.forward import Forward
@@ -164,18 +164,18 @@ class Objective:
 
     def encode(inputs):
       records, mask, words, augment = inputs
-      out, patches = self.forward.train(
+      out, target, hidden = self.forward.train(
         params,
         records.replace(state_table=table),
         mask,
         words,
         self.align_view,
         augment,
+        round(4 * self.mask.whole_ratio),
       )
       hidden_error = word_error = None
       if model.reconstruct:
-        target, _, _ = preprocessing.normalise_patches(patches)
-        hidden_error = losses.hidden_error(out.samples, target, mask.hidden)
+        hidden_error = losses.hidden_error(out.samples, target, hidden)
       if model.use_mlm:
         word_error = losses.word_error(
           out.word_logits, words.target, words.weight

@@ -207,7 +207,7 @@ def _rhythm(rng: np.random.Generator, p: Patient) -> str:
 def _rate(rng: np.random.Generator, rhythm: str) -> float:
   """Ventricular rate, 1/min; the sinus limits of 60 (50) and 100 are kept."""
   low, mode, high = {
-    "SR": (53, 66, 97), "SBRAD": (38, 51, 58), "STACH": (102, 110, 150),
+    "SR": (60, 72, 98), "SBRAD": (38, 52, 58.5), "STACH": (102, 110, 150),
     "SARRH": (55, 66, 88), "AFIB": (55, 88, 150), "AFLT": (65, 100, 155),
     "SVTAC": (140, 165, 215), "PACE": (58, 68, 88),
   }[rhythm]  # fmt: skip
@@ -220,7 +220,7 @@ def _repolarisation(
   if p.healthy or p.conduction in (*WIDE, "CRBBB", "ILBBB"):
     return ""
   if p.hypertrophy == "LVH":
-    return "STRAIN" if rng.random() < 0.65 else ""
+    return "STRAIN" if rng.random() < 0.55 else ""
   if p.hypertrophy == "RVH" or stage in ("recent", "acute"):
     return ""
   if rhythm == "AFIB" and rng.random() < 0.45:
