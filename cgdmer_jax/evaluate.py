@@ -141,7 +141,7 @@ def _jobs(
     others = [other for other in every if other.corpus != data.corpus]
     for encoder in encoders:
       store = features.Store(encoder, directory)
-      for task in chosen:
+      for task in (task for task in chosen if task.run_of(encoder)):
         for name in _label_sets(task, tuple(data.label_sets), label_sets):
           sources = task.sources(data, name, others) if task.sources else []
           for source in sources or [None]:
@@ -186,7 +186,7 @@ def _result(
     label_mode=data.test.label_mode,
     key=key,
     options=splits | options.configured(),
-    findings=task.run(inputs, options),
+    findings=task.run_of(inputs.store.encoder)(inputs, options),
   )
   if jax.process_index() == 0:
     results.write(workdir, result)
