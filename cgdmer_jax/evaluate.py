@@ -163,6 +163,7 @@ def _result(
   task: Task, inputs: Inputs, evaluation: ConfigDict, workdir: pathlib.Path
 ) -> results.Result:
   """The result of a task, from its file if it has been done before."""
+  inputs.check_unseen()
   options = Options(task, evaluation, inputs)
   key = make_key(task, inputs, options)
   identity, data = inputs.store.encoder.identity, inputs.data

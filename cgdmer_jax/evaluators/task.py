@@ -22,6 +22,7 @@ from cgdmer_jax.evaluators import prompts
 from cgdmer_jax.evaluators.data_set import SPLITS, DataSet
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.encoders.baseline import Baseline
+from cgdmer_jax.evaluators.encoders.pretrained import Pretrained
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.evaluators.scores.comparison import Row
 from cgdmer_jax.evaluators.scores.findings import Findings
@@ -71,6 +72,15 @@ class Inputs:
       return self.label_set
     other = self.source
     return f"{self.label_set} from {other.data.name} {other.label_set}"
+
+  def check_unseen(self) -> None:
+    """Raises UserError if the encoder was pretrained on test records."""
+    encoder = self.store.encoder
+    if not isinstance(encoder, Pretrained) or encoder.training_data is None:
+      return
+    seen = encoder.training_data
+    if seen.dataset.split("/")[0] == self.data.corpus:
+      self.data.check_unseen(seen.train)
 
   def trained_model(self) -> TrainedModel:
     """The model behind the encoder.

@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from ml_collections import ConfigDict
 
 from cgdmer_jax import evaluate
 from cgdmer_jax.config import fields
@@ -12,6 +13,7 @@ from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import data_set, prompts, tasks
 from cgdmer_jax.evaluators.data_set import DataSet
+from cgdmer_jax.evaluators.encoders import pretrained
 from cgdmer_jax.evaluators.task import (
   Inputs,
   Options,
@@ -131,6 +133,50 @@ def test_a_task_cannot_read_what_it_does_not_declare(
     evaluate.evaluate([planted.Encoder()], every, config, tmp_path)
   assert read == [((0.01, 0.1, 1.0), 1000)]
   assert not issubclass(UndeclaredOption, UserError)
+
+
+def test_all_folds_are_scored_where_nothing_is_learnt(data_dir, tmp_path):
+  config = evaluation(
+    datasets=DATASET, test="train+validation+test", num_bootstrap=5
+  )
+  config.update(tasks=("linear_probe", "zero_shot"), label_sets=(LABEL_SET,))
+  every = evaluate.open_data_sets(config, data_dir)
+  evaluate.evaluate([planted.Encoder()], every, config, tmp_path)
+  document = json.loads((tmp_path / "results/comparison.json").read_text())
+  assert {row["task"] for row in document["rows"]} == {"zero_shot"}
+  (not_done,) = document["not_done"]
+  assert not_done["task"] == "linear_probe"
+  assert not_done["reason"] == (
+    "evaluation.test=train+validation+test has 256 records of"
+    " evaluation.train=train, which this task learns from; leave it out, or"
+    " score other records"
+  )
+
+
+@pytest.mark.parametrize(
+  ("test", "seen", "count"),
+  [
+    ("test", "train", 0),
+    ("train+test", "train", 256),
+    ("train[:100]", "train[90:]+validation", 10),
+    ("train[:100]", "train[100:]", 0),
+  ],
+)
+def test_records_of_the_pretraining_are_not_scored(
+  test, seen, count, data_dir, tmp_path
+):
+  data = DataSet(DATASET, evaluation(test=test), data_dir)
+  encoder = object.__new__(pretrained.Pretrained)  # as if it had been a run
+  vars(encoder).update(vars(planted.Encoder()), _random=False)
+  for dataset in ("synthetic_ecg/other", "ptb_xl/100hz"):
+    config = {"data": {"dataset": dataset, "train": seen}}
+    encoder._config = ConfigDict(config)
+    inputs = Inputs(planted.store(tmp_path, encoder), data)
+    if count and dataset.startswith("synthetic_ecg"):
+      with pytest.raises(UserError, match=f" {count} records that the encoder"):
+        inputs.check_unseen()
+    else:
+      inputs.check_unseen()
 
 
 def test_tasks_are_found_in_their_order(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from cgdmer_jax import trained_model
 from cgdmer_jax.config import saved
@@ -75,6 +76,11 @@ class Pretrained:
     decisive.pop("seed", None)
     same = [decisive, decimate, self.identity.step]
     self.group = json.dumps(same, sort_keys=True)
+
+  @property
+  def training_data(self) -> ConfigDict | None:
+    """`config.data` of its pretraining; None with random weights."""
+    return None if self._random else self._config.data
 
   def _load(self) -> TrainedModel:
     if self._trained is None:

@@ -336,9 +336,11 @@ def run_ridge(inputs: Inputs, options: Options) -> Findings:
   """Restores test records by a ridge regression of training records.
 
   Raises:
-    UserError: records are sampled at another rate than those of the run.
+    UserError: records are sampled at another rate than those of the run, or
+      test records are among those of training.
   """
   data, encoder = inputs.data, inputs.store.encoder
+  data.check_apart()
   assert isinstance(encoder, Baseline) and encoder.config is not None
   config = encoder.config
   trained_model.check_sampling_rate(
