@@ -181,7 +181,8 @@ def test_records_of_the_pretraining_are_not_scored(
 
 def test_tasks_are_found_in_their_order(tmp_path, monkeypatch):
   assert list(tasks.TASKS) == [
-    *("zero_shot", "linear_probe", "finetune", "transfer"),
+    *("zero_shot", "linear_probe", "attention_probe", "finetune"),
+    "transfer",
     *("retrieval", "reconstruction", "disentanglement", "missing_leads"),
   ]
   assert tasks.registered() == tasks.TASKS
@@ -223,6 +224,7 @@ def test_names_of_settings_in_words():
   for name, setting, words in (
     ("zero_shot", "zero_shot", "zero-shot"),
     ("linear_probe", "probe_0.1", "probe 0.1 %"),
+    ("linear_probe", "probe_10_per_lead", "probe 10 % per lead"),
     ("finetune", "finetune_10", "fine-tuned 10 %"),
     ("transfer", "from_ptb_xl_100hz_form", "from ptb xl 100hz form"),
     ("retrieval", "ecg_to_report", "ecg to report"),
