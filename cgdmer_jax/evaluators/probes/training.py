@@ -18,11 +18,12 @@ import numpy as np
 import optax
 from absl import logging
 
+from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.probes import linear, logistic
 from cgdmer_jax.evaluators.scores import calibration, scoring
 from cgdmer_jax.evaluators.scores.findings import Findings, TestSet
 
-_LEAST_STEPS = 20  # of an epoch, whatever the number of records
+_LEAST_STEPS = 10  # of an epoch, whatever the number of records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +110,9 @@ class Trainer:
 
     Returns:
       The parameters of the epoch that is best on validation.
+
+    Raises:
+      UserError: no epoch has finite scores.
     """
     rng = np.random.default_rng(seed)
     rate = np.clip(labels.mean(axis=0), 1e-3, 1 - 1e-3)
@@ -135,11 +139,15 @@ class Trainer:
       if is_inside:
         continue
       scores = self.predict(params, validation)
+      if not np.isfinite(scores).all():
+        break  # there is no way back from there
       loss = float(logistic.log_loss(scores, validation_labels).mean())
       if loss < best_loss:
         best, best_loss, best_epoch = params, loss, epoch
       if epoch - best_epoch >= self.patience:
         break
+    if not best_epoch:
+      raise UserError("the training of a probe diverged; check the signals")
     logging.info("epoch %d is best, log-loss %.4f", best_epoch, best_loss)
     return best
 

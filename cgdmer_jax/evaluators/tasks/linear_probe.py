@@ -1,6 +1,7 @@
 """Linear probe: what can be read off frozen features with few labels.
 
-The protocol is told in `probes/linear.py`.
+The protocol is told in `probes/linear.py`. The row `supervised_cnn` is a
+network that was trained on the same labels from the beginning.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import supervised_cnn
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores import calibration
@@ -136,4 +138,5 @@ TASK = Task(
   options=("representation", "fractions", "seeds", "min_positives"),
   heading=heading,
   label_figure=1,
+  baselines={supervised_cnn.NAME: supervised_cnn.run},
 )
