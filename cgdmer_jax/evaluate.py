@@ -151,7 +151,7 @@ def _jobs(
     others = [other for other in every if other.corpus != data.corpus]
     for encoder in encoders:
       store = features.Store(encoder, directory)
-      for task in chosen:
+      for task in (task for task in chosen if task.run_of(encoder)):
         for name in _label_sets(task, tuple(data.label_sets), label_sets):
           sources = task.sources(data, name, others) if task.sources else []
           for source in sources or [None]:
@@ -181,6 +181,7 @@ def _result(
   What it says about test records that were learnt from is no part of its key:
   the data sets that were learnt from may be here today, or no longer.
   """
+  inputs.check_unseen()
   options = Options(task, evaluation, inputs)
   protocol = make_protocol(task, inputs, options)
   identity = inputs.store.encoder.identity
@@ -234,7 +235,7 @@ def _run(
     key=key,
     protocol=protocol,
     options=splits | options.configured(),
-    findings=task.run(inputs, options),
+    findings=task.run_of(inputs.store.encoder)(inputs, options),
   )
 
 

@@ -98,6 +98,10 @@ class TrainedModel:
     """Embeds a batch that is on the devices; every device has the result."""
     return self._programs.encode_ecg(self.params, ecg, lead_valid)
 
+  def embed_tokens(self, ecg: jax.Array, lead_valid: jax.Array) -> jax.Array:
+    """Tokens of a batch on the devices, see `Forward.ecg_tokens`."""
+    return self._programs.ecg_tokens(self.params, ecg, lead_valid)
+
   def encode_report(
     self, texts: Sequence[str], batch_size: int = 256
   ) -> cgdmer.Embedding:
@@ -218,6 +222,7 @@ class _Programs:
   """
 
   encode_ecg: Callable[..., cgdmer.Embedding]
+  ecg_tokens: Callable[..., jax.Array]
   encode_report: Callable[..., cgdmer.Embedding]
   reconstruct: Callable[..., Restored]
 
@@ -245,6 +250,7 @@ def _programs(forward: Forward) -> _Programs:
     replicated = NamedSharding(forward.mesh, PartitionSpec())
     _COMPILED[key] = _Programs(
       jax.jit(forward.encode_ecg, out_shardings=replicated),
+      jax.jit(forward.ecg_tokens, out_shardings=replicated),
       jax.jit(forward.encode_report, out_shardings=replicated),
       jax.jit(forward.reconstruct, static_argnums=4, out_shardings=replicated),
     )

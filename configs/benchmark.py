@@ -1,7 +1,7 @@
 """The benchmark: every task on every built data set, for a list of encoders.
 
     python -m cgdmer_jax.main --config=configs/benchmark.py \
-        --config.encoders='runs/recipes/*,random_convolutions' \
+        --config.encoders='runs/recipes/*,random_convolutions,ridge' \
         --workdir=runs/benchmark
 
 Encoders are runs, features of others (`features.npz`), and baselines without

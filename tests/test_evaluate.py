@@ -253,7 +253,7 @@ def test_names_of_encoders(runs, data_dir):
     ("", "no encoder"),
     (f"{runs}/no*", "no run matches"),
     (f"{runs}/none", "no run in"),
-    ("random", "takes its architecture from a run"),
+    ("random", "take their architecture from a run"),
   ):
     with pytest.raises(UserError, match=message):
       parse(wrong)

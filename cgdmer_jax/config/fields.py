@@ -165,7 +165,8 @@ def evaluation(datasets: str, tasks: tuple[str, ...]) -> ConfigDict:
       max_train=0,  # first records of `train` that are used; 0: all
       tasks=tasks,
       label_sets=(),  # by name; none: what each task is made for
-      representation="both",  # of probes: shared, specific or both
+      representation="both",  # of probes: shared, specific, both, per_lead, or
+      # several, such as both,per_lead: the first is that of tasks with one
       batch_size=64,  # of feature extraction
       fractions=(0.01, 0.1, 1.0),  # of the training labels
       seeds=5,  # subsets of each fraction below 1

@@ -106,16 +106,18 @@ def evaluate(
 
   Args:
     tasks: names; ("all",): every task.
-    arg: what follows the colon of `--config`: a preset of `DATASETS`, and
-      `labels=NAME` for one label set.
+    arg: what follows the colon of `--config`: a preset of `DATASETS`,
+      `labels=NAME` for one label set, and `folds=all` to score the records of
+      all splits, for tasks that learn from none.
     preset: preset if `arg` names none.
     encoders: see `cgdmer_jax/evaluators/encoders/parse.py`.
 
   Returns:
     `encoders` to compare, `mesh`, and `evaluation` (`fields.evaluation`).
   """
-  options = parse_arg(arg, preset=preset, labels="")
+  options = parse_arg(arg, preset=preset, labels="", folds="test")
   choose("data set", options.preset, DATASETS)
+  choose("folds", options.folds, ("test", "all"))
   c = ConfigDict()
   c.task = "evaluate"
   c.encoders = encoders
@@ -123,6 +125,8 @@ def evaluate(
   c.evaluation = fields.evaluation(DATASETS[options.preset], tasks)
   if options.labels:
     c.evaluation.label_sets = (options.labels,)
+  if options.folds == "all":
+    c.evaluation.test = "train+validation+test"
   return c.lock()
 
 

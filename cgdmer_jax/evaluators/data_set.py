@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -89,8 +90,53 @@ class DataSet:
     return self.test.label_sets
 
   def labels(self, label_set: str) -> dict[str, np.ndarray]:
-    """Split -> labels of its records, uint8 (N, L)."""
+    """Split -> labels of its records, uint8 (N, L), for a task that learns.
+
+    Raises:
+      UserError: see `check_apart`.
+    """
+    self.check_apart()
     return {split: self.index(split).labels[label_set] for split in SPLITS}
+
+  def check_apart(self) -> None:
+    """Checks that nothing is learnt from test records.
+
+    Raises:
+      UserError: some of them are training or validation records, too.
+    """
+    for split in ("train", "validation"):
+      count = _num_common(self.index("test"), self.index(split))
+      if count:
+        raise UserError(
+          f"evaluation.test={self._splits['test']} has {count} records of"
+          f" evaluation.{split}={self._splits[split]}, which this task learns"
+          " from; leave it out, or score other records"
+        )
+
+  def check_unseen(self, split: str) -> None:
+    """Checks that an encoder has not been pretrained on test records.
+
+    Args:
+      split: of this corpus, that it was pretrained on.
+
+    Raises:
+      UserError: some of them are in it.
+    """
+    names = [set(re.findall(r"\w+", s)) for s in (split, self._splits["test"])]
+    if not names[0] & names[1]:
+      return  # no need to read them
+    seen = index_lib.load_index(EcgSource(self.name, split, self._data_dir))
+    count = _num_common(self.index("test"), seen)
+    if count:
+      raise UserError(
+        f"evaluation.test={self._splits['test']} has {count} records that the"
+        f" encoder was pretrained on ({self.corpus}, {split}); choose others"
+      )
+
+
+def _num_common(a: index_lib.RecordIndex, b: index_lib.RecordIndex) -> int:
+  """Number of records of `a` that are in `b`, too."""
+  return int(np.isin(a.ids, b.ids).sum())
 
 
 def has_text(texts: Sequence[str]) -> np.ndarray:

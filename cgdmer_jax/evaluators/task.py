@@ -10,7 +10,7 @@ not declare, so an old result is never taken for that of other options.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -21,6 +21,8 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import prompts
 from cgdmer_jax.evaluators.data_set import SPLITS, DataSet
 from cgdmer_jax.evaluators.encoders import features
+from cgdmer_jax.evaluators.encoders.baseline import Baseline
+from cgdmer_jax.evaluators.encoders.pretrained import Pretrained
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.evaluators.scores.comparison import Row
 from cgdmer_jax.evaluators.scores.findings import Findings
@@ -70,6 +72,15 @@ class Inputs:
       return self.label_set
     other = self.source
     return f"{self.label_set} from {other.data.name} {other.label_set}"
+
+  def check_unseen(self) -> None:
+    """Raises UserError if the encoder was pretrained on test records."""
+    encoder = self.store.encoder
+    if not isinstance(encoder, Pretrained) or encoder.training_data is None:
+      return
+    seen = encoder.training_data
+    if seen.dataset.split("/")[0] == self.data.corpus:
+      self.data.check_unseen(seen.train)
 
   def trained_model(self) -> TrainedModel:
     """The model behind the encoder.
@@ -188,6 +199,8 @@ class Task:
       the rows, the names of all encoders, whose order decides the colours, and
       a title. For a task with its own table the figure takes the place of that
       of its macro AUROCs.
+    baselines: what is no encoder and does the task in its own way: name ->
+      in place of `run`.
   """
 
   name: str
@@ -202,6 +215,17 @@ class Task:
   heading: Callable[[str], str] = words
   label_figure: int | None = None
   figure: Callable[[Sequence[Row], Sequence[str], str], Figure] | None = None
+  baselines: Mapping[str, Callable[[Inputs, Options], Findings]] = (
+    dataclasses.field(default_factory=dict)
+  )
+
+  def run_of(
+    self, encoder: features.Encoder
+  ) -> Callable[[Inputs, Options], Findings] | None:
+    """What does the task with an encoder; None: it has no part in it."""
+    if isinstance(encoder, Baseline):
+      return self.baselines.get(encoder.identity.name)
+    return self.run
 
 
 def make_protocol(task: Task, inputs: Inputs, options: Options) -> str:

@@ -83,9 +83,9 @@ class EcgEncoder(nn.Module):
       Tokens; those of ignored slots are meaningless.
     """
     dtype = self.compute.dtype
-    x = PatchStem(
-      self.width, self.stem, self.stem_pool, dtype, name="stem"
-    )(patches)
+    x = PatchStem(self.width, self.stem, self.stem_pool, dtype, name="stem")(
+      patches
+    )
     # A product with one-hot rows: the gradient of a gather is a slow scatter.
     lead = jax.nn.one_hot(index // num_patches, self.num_leads)
     x += nn.Dense(

@@ -84,6 +84,25 @@ class Forward:
     view = masking.full_view(lead_valid, patches.shape[2])
     return self._encode_ecg(params, patches, view)
 
+  def ecg_tokens(
+    self,
+    params: Any,
+    ecg: Int[Array, "batch lead time"],
+    lead_valid: Bool[Array, "batch lead"],
+  ) -> Float[Array, "batch lead patch width"]:
+    """Tokens of whole recordings, whose mean `encode_ecg` is.
+
+    Returns:
+      float32, shared and specific part side by side; 0 in missing leads.
+    """
+    patches = self.patches(ecg, lead_valid)
+    view = masking.full_view(lead_valid, patches.shape[2])
+    tokens, _ = self.model.apply(
+      {"params": params}, patches, view, method="encode_ecg"
+    )
+    tokens = tokens.reshape(*patches.shape[:3], -1).astype(jnp.float32)
+    return jnp.where(lead_valid[..., None, None], tokens, 0.0)
+
   def _encode_ecg(self, params, patches, mask) -> cgdmer.Embedding:
     variables = {"params": params}
     return self.model.apply(variables, patches, mask, method="encode_ecg")[1]

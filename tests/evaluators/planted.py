@@ -201,12 +201,17 @@ def store(tmp_path, encoder=None):
   return features.Store(encoder or Encoder(), tmp_path)
 
 
-def run(name, data, tmp_path, encoder=None, source=None, **finetune):
-  """Findings of a task; `finetune` changes its section of the options."""
+def run(
+  name, data, tmp_path, encoder=None, source=None, changes=None, **finetune
+):
+  """Findings of a task; with changed options, and those of `finetune`."""
   task = tasks.TASKS[name]
   label_set = "superclass" if task.labels else ""
   inputs = Inputs(store(tmp_path, encoder), data, label_set, source)
-  return task.run(inputs, Options(task, evaluation(**finetune), inputs))
+  config = evaluation(**finetune)
+  config.update(changes or {})
+  options = Options(task, config, inputs)
+  return task.run_of(inputs.store.encoder)(inputs, options)
 
 
 def check_theory(outcome, truth=AUROC):

@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from ml_collections import ConfigDict
 
 from cgdmer_jax import evaluate
 from cgdmer_jax.config import fields
@@ -12,6 +13,7 @@ from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import data_set, prompts, tasks
 from cgdmer_jax.evaluators.data_set import DataSet
+from cgdmer_jax.evaluators.encoders import pretrained
 from cgdmer_jax.evaluators.task import (
   Inputs,
   Options,
@@ -133,9 +135,54 @@ def test_a_task_cannot_read_what_it_does_not_declare(
   assert not issubclass(UndeclaredOption, UserError)
 
 
+def test_all_folds_are_scored_where_nothing_is_learnt(data_dir, tmp_path):
+  config = evaluation(
+    datasets=DATASET, test="train+validation+test", num_bootstrap=5
+  )
+  config.update(tasks=("linear_probe", "zero_shot"), label_sets=(LABEL_SET,))
+  every = evaluate.open_data_sets(config, data_dir)
+  evaluate.evaluate([planted.Encoder()], every, config, tmp_path)
+  document = json.loads((tmp_path / "results/comparison.json").read_text())
+  assert {row["task"] for row in document["rows"]} == {"zero_shot"}
+  (not_done,) = document["not_done"]
+  assert not_done["task"] == "linear_probe"
+  assert not_done["reason"] == (
+    "evaluation.test=train+validation+test has 256 records of"
+    " evaluation.train=train, which this task learns from; leave it out, or"
+    " score other records"
+  )
+
+
+@pytest.mark.parametrize(
+  ("test", "seen", "count"),
+  [
+    ("test", "train", 0),
+    ("train+test", "train", 256),
+    ("train[:100]", "train[90:]+validation", 10),
+    ("train[:100]", "train[100:]", 0),
+  ],
+)
+def test_records_of_the_pretraining_are_not_scored(
+  test, seen, count, data_dir, tmp_path
+):
+  data = DataSet(DATASET, evaluation(test=test), data_dir)
+  encoder = object.__new__(pretrained.Pretrained)  # as if it had been a run
+  vars(encoder).update(vars(planted.Encoder()), _random=False)
+  for dataset in ("synthetic_ecg/other", "ptb_xl/100hz"):
+    config = {"data": {"dataset": dataset, "train": seen}}
+    encoder._config = ConfigDict(config)
+    inputs = Inputs(planted.store(tmp_path, encoder), data)
+    if count and dataset.startswith("synthetic_ecg"):
+      with pytest.raises(UserError, match=f" {count} records that the encoder"):
+        inputs.check_unseen()
+    else:
+      inputs.check_unseen()
+
+
 def test_tasks_are_found_in_their_order(tmp_path, monkeypatch):
   assert list(tasks.TASKS) == [
-    *("zero_shot", "linear_probe", "finetune", "transfer"),
+    *("zero_shot", "linear_probe", "attention_probe", "finetune"),
+    "transfer",
     *("retrieval", "reconstruction", "disentanglement", "missing_leads"),
   ]
   assert tasks.registered() == tasks.TASKS
@@ -177,6 +224,7 @@ def test_names_of_settings_in_words():
   for name, setting, words in (
     ("zero_shot", "zero_shot", "zero-shot"),
     ("linear_probe", "probe_0.1", "probe 0.1 %"),
+    ("linear_probe", "probe_10_per_lead", "probe 10 % per lead"),
     ("finetune", "finetune_10", "fine-tuned 10 %"),
     ("transfer", "from_ptb_xl_100hz_form", "from ptb xl 100hz form"),
     ("retrieval", "ecg_to_report", "ecg to report"),

@@ -31,6 +31,28 @@ def test_linear_probe(data, tmp_path):
   assert values == sorted(values)
 
 
+def test_linear_probe_of_each_lead(data, tmp_path):
+  changes = {"representation": "per_lead", "fractions": (1.0,)}
+  encoder = planted.Pretrained(patch_length=20)
+  (outcome,) = planted.run(
+    "linear_probe", data, tmp_path, encoder, changes=changes
+  ).outcomes
+  assert outcome.setting == "probe_100"
+  planted.check_theory(outcome)
+  x = planted.store(tmp_path, encoder).per_lead(data.test)
+  level = data.test.ecg[:, :, None].repeat(20, 2) / 1000
+  np.testing.assert_allclose(x, level.reshape(len(x), -1), atol=1e-5)
+  # An encoder without it still has the other probes.
+  changes["representation"] = "shared,per_lead"
+  findings = planted.run("linear_probe", data, tmp_path, changes=changes)
+  assert [o.setting for o in findings.outcomes] == ["probe_100"]
+  assert findings.details["per_lead"]["text"].startswith("no probe of per_lead")
+  for wrong in ("x", "both,both", ""):
+    changes["representation"] = wrong
+    with pytest.raises(UserError, match=f"representation='{wrong}'; expected"):
+      planted.run("linear_probe", data, tmp_path, changes=changes)
+
+
 def test_finetune(tmp_path):
   data = planted.Data()
   options = dict(epochs=6, lr=0.1, batch_size=100, fractions=(0.5,))

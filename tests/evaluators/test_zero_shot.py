@@ -103,6 +103,8 @@ def test_no_prompt_is_superfluous():
 def test_presets_name_data_sets_that_can_be_built(preset, tmp_path):
   chosen = zero_shot_config.get_config(f"{preset},labels=x").evaluation
   assert chosen.label_sets == ("x",) and chosen.tasks == ("zero_shot",)
+  whole = zero_shot_config.get_config(f"{preset},folds=all").evaluation
+  assert (chosen.test, whole.test) == ("test", "train+validation+test")
   if preset == "built":
     assert not chosen.datasets
     return

@@ -11,6 +11,7 @@ import pytest
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.models import layers, masking, report_masking
+from cgdmer_jax.models.forward import Forward
 from cgdmer_jax.train import checks, setup, train_step
 from tests import small
 
@@ -104,6 +105,21 @@ def test_visible_order_does_not_matter(params):
   _, a = apply(params, patches, full, method="encode_ecg")
   _, b = apply(params, patches, shuffled, method="encode_ecg")
   np.testing.assert_allclose(a.shared, b.shared, atol=1e-5)
+
+
+def test_embeddings_are_means_of_tokens_of_valid_leads(params):
+  batch, patches, _ = inputs()
+  full = masking.full_view(batch.lead_valid, 8)
+  _, z = apply(params, patches, full, method="encode_ecg")
+  forward = Forward(MODEL, CONFIG.preprocess)
+  tokens = np.asarray(
+    jax.jit(forward.ecg_tokens)(params, batch.ecg, batch.lead_valid)
+  )
+  assert tokens.shape == (8, 12, 8, 32) and not tokens[2, 7].any()
+  count = 8 * np.asarray(batch.lead_valid).sum(1)
+  mean = tokens.sum((1, 2)) / count[:, None]
+  both = np.concatenate([z.shared, z.specific], axis=1)
+  np.testing.assert_allclose(mean, both, atol=1e-5)
 
 
 def test_axial_block_equals_full_attention_with_axial_mask():

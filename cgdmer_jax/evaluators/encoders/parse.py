@@ -6,6 +6,8 @@
 | `random` | the first pretrained one's architecture with random weights |
 | `random_grid` | the same at two sampling rates, with each normalisation, with and without high-pass filter: what preprocessing alone is worth |
 | `random_convolutions` | see `random_convolutions.py` |
+| `supervised_cnn` | in `linear_probe`, a network trained on the same labels |
+| `ridge` | in `reconstruction`, what arithmetic restores of the patches of the first run |
 | `features.npz` | anybody's features, see `foreign.py` |
 """  # noqa: E501
 
@@ -24,6 +26,7 @@ from cgdmer_jax import paths, trained_model
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import (
+  baseline,
   features,
   foreign,
   random_convolutions,
@@ -56,9 +59,12 @@ def parse(
   if not words:
     raise UserError("no encoder: set --config.encoders, such as runs/pretrain")
   baselines = ("random", "random_grid", "random_convolutions")
+  baselines += ("ridge", "supervised_cnn")
   runs = [w for w in words if w not in baselines and not w.endswith(".npz")]
-  if {"random", "random_grid"} & set(words) and not runs:
-    raise UserError("random takes its architecture from a run; add one")
+  if {"random", "random_grid", "ridge"} & set(words) and not runs:
+    raise UserError(
+      "random and ridge take their architecture from a run; add one"
+    )
   make = functools.partial(Pretrained, mesh=mesh, batch_size=batch_size)
   encoders: list[features.Encoder] = []
   for word in words:
@@ -68,6 +74,11 @@ def parse(
       encoders += _grid(runs[0], make)
     elif word == "random_convolutions":
       encoders.append(random_convolutions.RandomConvolutions(mesh, batch_size))
+    elif word == "supervised_cnn":
+      encoders.append(baseline.Baseline(word, batch_size))
+    elif word == "ridge":
+      config = trained_model.read_config(runs[0])
+      encoders.append(baseline.Baseline(word, batch_size, config))
     elif word.endswith(".npz"):
       encoders.append(foreign.Foreign(word))
     else:

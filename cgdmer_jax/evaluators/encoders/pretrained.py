@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from cgdmer_jax import trained_model
 from cgdmer_jax.config import saved
@@ -76,6 +77,11 @@ class Pretrained:
       group=results.make_key(decisive, decimate, fields.get("step")),
       **fields,
     )
+
+  @property
+  def training_data(self) -> ConfigDict | None:
+    """`config.data` of its pretraining; None with random weights."""
+    return None if self._random else self._config.data
 
   def _load(self) -> TrainedModel:
     if self._trained is None:

@@ -289,12 +289,12 @@ def belonging(
 
   Args:
     split: name, for messages.
-    features: (N, D).
+    features: (N, ...).
     labels: (N, L) 0 or 1.
     label_names: L names.
 
   Returns:
-    (M, D) and uint8 (M, L).
+    (M, ...) and uint8 (M, L).
 
   Raises:
     UserError: there is no such record, or features are not finite.
@@ -312,7 +312,7 @@ def belonging(
 
 def _finite(split: str, features: np.ndarray) -> np.ndarray:
   """The features, unless some are not finite."""
-  bad = ~np.isfinite(features).all(axis=1)
+  bad = ~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))
   if bad.any():
     raise UserError(
       f"features of {bad.sum()} of {len(bad)} {split} records are not finite;"

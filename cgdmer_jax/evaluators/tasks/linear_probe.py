@@ -1,6 +1,7 @@
 """Linear probe: what can be read off frozen features with few labels.
 
-The protocol is told in `probes/linear.py`.
+The protocol is told in `probes/linear.py`. The row `supervised_cnn` is a
+network that was trained on the same labels from the beginning.
 """
 
 from __future__ import annotations
@@ -8,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from cgdmer_jax.data.leads import LEADS
+from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators import supervised_cnn
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import linear
+from cgdmer_jax.evaluators.scores import probe_calibration
 from cgdmer_jax.evaluators.scores.findings import Findings
 from cgdmer_jax.evaluators.task import Inputs, Options, Task
 
@@ -22,6 +28,7 @@ def linear_probe(
   *,
   fractions: Sequence[float] = FRACTIONS,
   seeds: int = 5,
+  suffix: str = "",
   **options: Any,
 ) -> Findings:
   """Probes the frozen features of one encoder on one label set.
@@ -30,22 +37,29 @@ def linear_probe(
     data: records with their features, see `linear.prepare`.
     fractions: parts of the training records, in (0, 1].
     seeds: subsets drawn for each fraction below 1.
+    suffix: of the names of the outcomes.
     **options: see `scoring.evaluate`.
 
   Returns:
-    One outcome per fraction, named "probe_<percent>".
+    One outcome per fraction, named "probe_<percent><suffix>", with measures of
+    its calibration.
 
   Raises:
     UserError: an option is out of range.
   """
-  outcomes = []
+  outcomes, validation = [], []
   for fraction in fractions:
     probes = linear.fit(data, fraction, seeds=seeds)
-    setting = f"probe_{100 * fraction:g}"
+    setting = f"probe_{100 * fraction:g}{suffix}"
     outcomes.append(
       linear.score(data, probes, setting, fraction=fraction, **options)
     )
-  return Findings(data.test, tuple(outcomes))
+    validation.append(
+      np.stack([linear.predict(p, data.x["validation"]) for p in probes])
+    )
+  return probe_calibration.add(
+    Findings(data.test, tuple(outcomes)), validation, data.y["validation"]
+  )
 
 
 def read(
@@ -55,7 +69,7 @@ def read(
 
   Args:
     inputs: encoder, data set and label set.
-    representation: see `features.represent`.
+    representation: one of `features.REPRESENTATIONS`.
     leads: those that are given of the test records; training and validation
       records are whole.
 
@@ -66,8 +80,8 @@ def read(
   labels = data.labels(inputs.label_set)
   given = {"train": LEADS, "validation": LEADS, "test": leads}
   x = {
-    split: features.represent(
-      inputs.store.ecg(data.source(split), given[split]), representation
+    split: inputs.store.represent(
+      data.source(split), representation, given[split]
     )
     for split in labels
   }
@@ -78,19 +92,43 @@ def read(
 
 
 def run(inputs: Inputs, options: Options) -> Findings:
-  """Probes the encoder with each fraction of the training labels."""
-  return linear_probe(
-    read(inputs, options.representation),
-    fractions=options.fractions,
-    seeds=options.seeds,
-    min_positives=options.min_positives,
-    num_bootstrap=options.num_bootstrap,
-  )
+  """Probes the encoder with each fraction of the training labels.
+
+  Of several representations the first gives `probe_1`, others `probe_1_NAME`.
+  One of these that the encoder does not have is left out; the details say so.
+  """
+  first, *others = features.choose(options.representation)
+
+  def probe(representation: str, suffix: str) -> Findings:
+    return linear_probe(
+      read(inputs, representation),
+      fractions=options.fractions,
+      seeds=options.seeds,
+      suffix=suffix,
+      min_positives=options.min_positives,
+      num_bootstrap=options.num_bootstrap,
+    )
+
+  findings = probe(first, "")
+  outcomes, measures = findings.outcomes, findings.measures
+  details = findings.details
+  for name in others:
+    try:
+      more = probe(name, f"_{name}")
+    except UserError as error:
+      details[name] = {"text": f"no probe of {name}: {error}"}
+      continue
+    outcomes, measures = outcomes + more.outcomes, measures + more.measures
+    details["calibration"] = (
+      more.details["calibration"] | details["calibration"]
+    )
+  return Findings(findings.test, outcomes, measures, details)
 
 
 def heading(setting: str) -> str:
-  """`probe_10` as "probe 10 %"."""
-  return f"{setting.replace('_', ' ')} %"
+  """`probe_10_per_lead` as "probe 10 % per lead"."""
+  name, percent, *words = setting.split("_")
+  return " ".join([name, percent, "%", *words])
 
 
 TASK = Task(
@@ -100,4 +138,5 @@ TASK = Task(
   options=("representation", "fractions", "seeds", "min_positives"),
   heading=heading,
   label_figure=1,
+  baselines={supervised_cnn.NAME: supervised_cnn.run},
 )

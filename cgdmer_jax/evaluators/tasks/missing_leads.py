@@ -10,6 +10,7 @@ import dataclasses
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores.findings import Findings
 from cgdmer_jax.evaluators.task import Inputs, Options, Task
@@ -29,13 +30,14 @@ def run(inputs: Inputs, options: Options) -> Findings:
 
   Without a report encoder there is no zero-shot; the details say so.
   """
-  whole = linear_probe.read(inputs, options.representation)
+  representation = features.choose(options.representation)[0]
+  whole = linear_probe.read(inputs, representation)
   probes = linear.fit(whole, 1.0)
   outcomes, details = [], {}
   for name, leads in LEAD_SUBSETS.items():
     outcomes.append(
       linear.score(
-        linear_probe.read(inputs, options.representation, leads),
+        linear_probe.read(inputs, representation, leads),
         probes,
         f"probe_100_{name}",
         min_positives=options.min_positives,

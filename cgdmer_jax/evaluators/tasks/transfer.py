@@ -191,6 +191,7 @@ def run(inputs: Inputs, options: Options) -> Findings:
       " evaluation has findings in common with it"
     )
   other, index = source.data, data.index("test")
+  representation = features_lib.choose(options.representation)[0]
   records = {
     "train": other.source("train"),
     "validation": other.source("validation"),
@@ -198,9 +199,7 @@ def run(inputs: Inputs, options: Options) -> Findings:
   }
   return transfer(
     {
-      split: features_lib.represent(
-        inputs.store.ecg(chosen), options.representation
-      )
+      split: inputs.store.represent(chosen, representation)
       for split, chosen in records.items()
     },
     {
