@@ -49,6 +49,7 @@ RANGES: dict[str, str] = _TRANSFORMER | {
   "mask.lead_ratio": _SHARE,
   "mask.time_ratio": _SHARE,
   "mask.token_ratio": _SHARE,
+  "mask.whole_ratio": "[0, 1)",
   "augment.gain": _AT_LEAST_0,
   "augment.lead_gain": _AT_LEAST_0,
   "augment.rotation": _AT_LEAST_0,

@@ -39,6 +39,7 @@ def check(config: ConfigDict, num_samples: int) -> None:
       " whole report"
     )
   _check_augment(config.augment)
+  _check_whole(config.mask.whole_ratio, config.train)
   _check_loss(config.loss, config.mask, config.model.specific)
   _check_compute(config.compute)
   if reads_reports(config.loss):
@@ -58,6 +59,7 @@ def _check_choices(config: ConfigDict) -> None:
     "loss.positives": positives.KINDS,
     "align_view": ("masked", "full"),
     "mask.kind": masking.KINDS,
+    "model.ecg_target": preprocessing.TARGETS,
     "compute.dtype": ("float32", "bfloat16"),
     "compute.attention": layers.ATTENTION,
     "compute.remat": layers.REMAT,
@@ -76,6 +78,20 @@ def _check_warm_up(steps: int, ratio: float) -> None:
     raise UserError(
       f"optim.warmup_ratio={ratio} of train.steps={steps} are all steps; lower"
       " it, so that the learning rate can fall again"
+    )
+
+
+def _check_whole(ratio: float, train: ConfigDict) -> None:
+  """Raises UserError if a batch cannot be cut into whole and masked records."""
+  if 4 * ratio % 1:
+    raise UserError(
+      f"mask.whole_ratio={ratio}; expected quarters: 0, 0.25, 0.5 or 0.75"
+    )
+  parts = 4 * train.microbatches
+  if ratio and train.batch_size % parts:
+    raise UserError(
+      f"mask.whole_ratio={ratio} needs train.batch_size={train.batch_size} to"
+      f" be a multiple of {parts}, four times the microbatches"
     )
 
 

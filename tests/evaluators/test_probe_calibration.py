@@ -7,7 +7,8 @@ import pytest
 import scipy.special
 from sklearn import metrics
 
-from cgdmer_jax.evaluators.scores import probe_calibration, scoring
+from cgdmer_jax.evaluators.scores import probe_calibration as calibration
+from cgdmer_jax.evaluators.scores import scoring
 
 
 def planted(n, temperature=1.0, seed=0):
@@ -23,7 +24,7 @@ def measure(scores, labels, validation, validation_labels):
   subjects = np.arange(len(labels)) // 2
   test, _ = scoring.make_test_set(subjects, labels, ("a", "b", "c"))
   outcome = scoring.evaluate(test, "probe_100", scores, num_bootstrap=200)
-  measures, fitted = probe_calibration.measure(
+  measures, fitted = calibration.measure(
     test, outcome, validation, validation_labels
   )
   return {m.name: m for m in measures}, fitted
@@ -31,15 +32,11 @@ def measure(scores, labels, validation, validation_labels):
 
 def test_a_planted_temperature_is_found():
   logits, labels = planted(20_000, 3.0)
-  found = probe_calibration.fit_temperature(logits[:, :2], labels[:, :2])
+  found = calibration.fit_temperature(logits[:, :2], labels[:, :2])
   assert found == pytest.approx(3, rel=0.03)
   # Nothing to be sure of, and nothing wrong.
-  assert (
-    probe_calibration.fit_temperature(logits[:, :1], 1 - labels[:, :1]) > 99
-  )
-  assert (
-    probe_calibration.fit_temperature(np.ones((9, 1)), np.ones((9, 1))) < 0.011
-  )
+  assert calibration.fit_temperature(logits[:, :1], 1 - labels[:, :1]) > 99
+  assert calibration.fit_temperature(np.ones((9, 1)), np.ones((9, 1))) < 0.011
 
 
 def test_thresholds_are_those_of_the_roc_curve():
@@ -48,11 +45,9 @@ def test_thresholds_are_those_of_the_roc_curve():
     scores = rng.integers(0, 12, 60).astype(float)  # many are equal
     labels = (rng.random(60) < scores / 12).astype(np.uint8)
     fpr, tpr, cuts = metrics.roc_curve(labels, scores, drop_intermediate=False)
-    ours = probe_calibration.youden_threshold(labels, scores)
+    ours = calibration.youden_threshold(labels, scores)
     assert ours == cuts[1:][np.argmax((tpr - fpr)[1:])]
-  assert (
-    probe_calibration.youden_threshold(np.ones(4, np.uint8), scores[:4]) is None
-  )
+  assert calibration.youden_threshold(np.ones(4, np.uint8), scores[:4]) is None
 
 
 def test_numbers_are_those_of_scikit_learn_and_of_loops():
@@ -93,7 +88,7 @@ def test_numbers_are_those_of_scikit_learn_and_of_loops():
   )
   assert after.high < before.low
   assert all(len(m.samples) == 200 and not m.main for m in found.values())
-  text = probe_calibration._sentence([*found.values()], [temperature])
+  text = calibration._sentence([*found.values()], [temperature])
   assert f"calibration error {after.value:.3f} at temperature" in text
   assert list(fitted["thresholds"]) == ["a", "b"]  # c is in all records
 
@@ -109,8 +104,6 @@ def test_a_class_that_validation_lacks_has_no_threshold():
   assert "sensitivity" not in found
   assert fitted["thresholds"] == {"a": [None] * 2, "b": [None] * 2}
   json.dumps(fitted, allow_nan=False)
-  assert "thresholds" not in probe_calibration._sentence(
-    [*found.values()], [1.0]
-  )
+  assert "thresholds" not in calibration._sentence([*found.values()], [1.0])
   few, fitted = measure(scores[:8], labels[:8], known[None], nothing)
   assert (few, fitted) == ({}, {})
