@@ -125,7 +125,7 @@ class DataSet:
     names = [set(re.findall(r"\w+", s)) for s in (split, self._splits["test"])]
     if not names[0] & names[1]:
       return  # no need to read them
-    seen = index_lib.load_index(EcgSource(self.name, split, self._data_dir))
+    seen = index_lib.load_index(EcgSource(self.name, split, self.data_dir))
     count = _num_common(self.index("test"), seen)
     if count:
       raise UserError(

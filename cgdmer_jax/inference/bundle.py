@@ -93,7 +93,8 @@ def load(
   metadata, arrays = _read_weights(directory / WEIGHTS)
   config = saved.read(directory)
   fields = metadata["vocabulary"]
-  fields["special_ids"] = tuple(fields["special_ids"])
+  for name in ("special_ids", "separator_ids"):
+    fields[name] = tuple(fields.get(name, ()))
   model = setup.build_model(config, reports.Vocabulary(**fields))
   whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   params = _part(arrays, _PARAMS)

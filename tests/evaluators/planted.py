@@ -151,8 +151,8 @@ class Model:
     weight = self._params["ecg_encoder"]["weight"]
     return patches, cgdmer.Embedding(patches.mean((2, 3)) * weight, None)
 
-  def decode_ecg(self, patches, mask, lead_valid):
-    del mask, lead_valid
+  def decode_ecg(self, fused, patches, mask, lead_valid):
+    del fused, mask, lead_valid
     mean = patches.mean(-1, keepdims=True)
     deviation = jnp.sqrt(patches.var(-1, keepdims=True) + 1e-3)
     sign = jnp.where(jnp.arange(patches.shape[-1]) % 2 == 0, 1.0, -1.0)
@@ -169,6 +169,7 @@ class Pretrained:
       {
         "model": {
           **{"patch_length": patch_length, "error": error},
+          "ecg_target": "patch",
           "disentangle": {"width": 12},
         },
         "preprocess": {

@@ -62,7 +62,7 @@ def test_attention_finds_the_lead_of_a_label(tmp_path):
   value = full.evaluation.macro_auroc.value
   assert planted.AUROC - 0.04 < value < planted.AUROC + 0.01
   assert few.evaluation.macro_auroc.value < value
-  fitted = findings.details["calibration"]["attention_100"]
+  fitted = findings.details["calibration_attention"]["attention_100"]
   assert fitted["temperatures"][0] == pytest.approx(1, abs=0.2)
   other = Inputs(planted.store(tmp_path), planted.Data(), "superclass")
   with pytest.raises(UserError, match="there is none"):

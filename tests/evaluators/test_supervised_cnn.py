@@ -51,7 +51,7 @@ def test_a_network_learns_from_scratch(tmp_path, monkeypatch):
   (outcome,) = findings.outcomes
   assert (outcome.setting, outcome.num_train) == ("probe_100", 400)
   assert outcome.evaluation.macro_auroc.value > 0.9
-  assert "probe_100" in findings.details["calibration"]
+  assert "probe_100" in findings.details["calibration_probe"]
   # No other task has a row of it, and it gives no features.
   others = [t for t in TASKS.values() if t.run_of(baseline)]
   assert others == [task]

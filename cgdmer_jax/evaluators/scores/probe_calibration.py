@@ -216,10 +216,14 @@ def add(
     validation_labels: (M, L) 0 or 1.
 
   Returns:
-    The findings, with measures of each outcome, and "calibration" among the
-    details: what was fitted, and the last outcome in words.
+    The findings, with measures of each outcome, and among the details, under
+    "calibration_" and the first word of the settings, what was fitted, and the
+    last outcome in words.
   """
+  if not findings.outcomes:
+    return findings
   measures, details = [], {}
+  name = findings.outcomes[0].setting.split("_")[0]
   for outcome, known in zip(findings.outcomes, validation_scores, strict=True):
     listed, fitted = measure(findings.test, outcome, known, validation_labels)
     measures += listed
@@ -229,7 +233,7 @@ def add(
   return dataclasses.replace(
     findings,
     measures=(*findings.measures, *measures),
-    details=findings.details | {"calibration": details},
+    details=findings.details | {f"calibration_{name}": details},
   )
 
 

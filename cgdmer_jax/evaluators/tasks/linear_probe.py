@@ -119,8 +119,8 @@ def run(inputs: Inputs, options: Options) -> Findings:
       details[name] = {"text": f"no probe of {name}: {error}"}
       continue
     outcomes, measures = outcomes + more.outcomes, measures + more.measures
-    details["calibration"] = (
-      more.details["calibration"] | details["calibration"]
+    details["calibration_probe"] = (
+      more.details["calibration_probe"] | details["calibration_probe"]
     )
   return Findings(findings.test, outcomes, measures, details)
 
