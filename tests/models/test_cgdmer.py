@@ -168,7 +168,8 @@ def test_decoder_restores_a_hidden_lead_only_across_leads(params):
   @jax.jit
   @jax.grad
   def lead_sum(fused):
-    out = apply(params, fused, mask, batch.lead_valid, method="decode_ecg")
+    given = fused, patches, mask, batch.lead_valid
+    out = apply(params, *given, method="decode_ecg")
     return (out[0, hidden_lead] ** 2).sum()
 
   gradient = lead_sum(fused)
