@@ -19,11 +19,11 @@ from cgdmer_jax.data import preprocessing
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.reports import Vocabulary
 from cgdmer_jax.models import (
+  arithmetic,
   critic,
   decoders,
   ecg_encoder,
   layers,
-  lead_arithmetic,
   masking,
   report_encoder,
   report_masking,
@@ -119,7 +119,7 @@ class CGDMER(nn.Module):
         **c.ecg_decoder,
       )
       if c.ecg_target == "residual":
-        self.lead_arithmetic = lead_arithmetic.LeadArithmetic()
+        self.arithmetic = arithmetic.Arithmetic()
     if not self.use_report:
       return
     self.report_encoder = report_encoder.ReportEncoder(
@@ -218,9 +218,9 @@ class CGDMER(nn.Module):
     if self.config.ecg_target != "residual":
       return samples
     shown = lead_valid[..., None] & ~mask.hidden
-    linear = self.lead_arithmetic(patches, shown)
+    known = self.arithmetic(patches, shown, lead_valid)
     scale = preprocessing.visible_scale(patches, shown)
-    return samples.astype(jnp.float32) + linear / scale
+    return samples.astype(jnp.float32) + known / scale
 
   def __call__(
     self,

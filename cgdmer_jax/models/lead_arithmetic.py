@@ -43,21 +43,33 @@ class LeadArithmetic(nn.Module):
     self,
     patches: Float[Array, "batch lead patch sample"],
     shown: Bool[Array, "batch lead patch"],
-  ) -> Float[Array, "batch lead patch sample"]:
-    """Predicts all patches from those that are `shown`; float32."""
+  ) -> tuple[
+    Float[Array, "batch lead patch sample"], Float[Array, "batch lead patch"]
+  ]:
+    """Predicts all patches from those that are `shown`; float32.
+
+    Returns:
+      The prediction, and the share of the variance of a lead that stays
+      unknown: 0 where it is visible, 1 where nothing is.
+    """
     factor = self.param("factor", _initial_factor)
     root = jnp.asarray(_TWELVE) @ factor
     covariance = root @ root.T
-    mixing = _condition(covariance, shown.swapaxes(1, 2))
+    mixing, rest = _condition(covariance, shown.swapaxes(1, 2))
     # Zeros where nothing is seen; NaN times 0 would not do.
     visible = jnp.where(shown[..., None], patches.astype(jnp.float32), 0.0)
-    return jnp.einsum("bnlm,bmnp->blnp", mixing, visible)
+    doubt = jnp.diagonal(rest, axis1=-2, axis2=-1)
+    doubt /= jnp.diagonal(covariance)[None, None]
+    linear = jnp.einsum("bnlm,bmnp->blnp", mixing, visible)
+    return linear, jnp.maximum(doubt, 0.0).swapaxes(1, 2)
 
 
 def _condition(
   covariance: Float[Array, "lead lead"], seen: Bool[Array, "batch patch lead"]
-) -> Float[Array, "batch patch lead lead"]:
-  """From the leads that are seen to the mean of all, as matrices.
+) -> tuple[
+  Float[Array, "batch patch lead lead"], Float[Array, "batch patch lead lead"]
+]:
+  """From the leads that are seen to mean and covariance of all, as matrices.
 
   One lead after the other is taken into account, as in a Kalman filter: there
   is no factorisation, which would run in a library outside of the compiled
@@ -75,4 +87,4 @@ def _condition(
       gain * (unit[lead][None, None] - mixing[..., lead, :])[..., None, :]
     )
     rest -= gain * rest[..., lead, :][..., None, :]
-  return mixing
+  return mixing, rest

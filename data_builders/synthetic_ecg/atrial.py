@@ -10,7 +10,7 @@ import numpy as np
 from data_builders.synthetic_ecg.rhythm import Events
 
 PLACE = np.array(
-  [[-1.0, -3.0, 0.0]]
+  [[-3.0, -4.0, -2.5]]
 )  # centimetres from the middle of the heart
 
 
@@ -27,7 +27,7 @@ def fibrillation(
     (T, 3) millivolt.
   """
   size = 0.036 * np.exp(0.55 * rng.standard_normal())
-  axes = np.array([0.35, 0.75, 1.0]) * np.exp(0.3 * rng.standard_normal(3))
+  axes = np.array([0.35, 0.75, 1.4]) * np.exp(0.3 * rng.standard_normal(3))
   out = np.zeros((len(t), 3))
   for weight in (1.0, 0.6):
     # Slow random walks of phase and size.
@@ -71,5 +71,5 @@ def flutter(
     saw[:, 1] += amplitude * np.sin(k * (turns + 0.9))
   axes = np.array([0.15, 1.0, 0.0]) * clockwise
   out = np.outer(saw[:, 0], axes)
-  out[:, 2] = 0.55 * rng.uniform(0.5, 1.5) * saw[:, 1]
+  out[:, 2] = 0.75 * rng.uniform(0.5, 1.5) * saw[:, 1]
   return size * out

@@ -26,10 +26,10 @@ NUM_KERNELS = 12
 
 # Fractions of the QRS duration.
 _QRS_TIME = np.array([0.155, 0.29, 0.42, 0.55, 0.69, 0.83])
-_QRS_WIDTH = np.array([0.078, 0.089, 0.089, 0.089, 0.094, 0.10])
+_QRS_WIDTH = np.array([0.070, 0.079, 0.079, 0.079, 0.084, 0.09])
 _QRS_MEAN = np.array([
-  [-0.08, -0.05, 0.17], [0.34, 0.13, 0.18], [1.04, 0.46, -0.42],
-  [0.26, 0.20, -0.72], [-0.10, 0.01, -0.45], [-0.05, -0.02, -0.12],
+  [-0.08, -0.05, 0.21], [0.34, 0.13, 0.28], [1.04, 0.46, -0.40],
+  [0.26, 0.20, -0.62], [-0.10, 0.01, -0.45], [-0.05, -0.02, -0.12],
 ])  # fmt: skip
 _QRS_SPREAD = np.array([
   [0.07, 0.06, 0.11], [0.22, 0.13, 0.20], [0.24, 0.18, 0.28],
@@ -39,7 +39,7 @@ _QRS_SPREAD = np.array([
 _PLACE = np.array([
   [-0.4, 0.0, 0.5], [0.6, 0.8, 0.7], [0.8, 0.4, 0.2], [0.6, 0.0, 0.0],
   [0.3, -0.8, -0.2], [0.0, -1.0, -0.2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0],
-  [0.0, 0.0, 0.2], [0.0, 0.0, 0.2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0],
+  [0.0, 0.0, 0.2], [-1.5, -2.0, 0.5], [-1.5, -2.0, 0.5], [0.0, 0.0, 0.0],
 ])  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def rotation(rng: np.random.Generator, age: float) -> np.ndarray:
   The frontal angle has a standard deviation of 16 degrees, the others 12.
   """
   z = np.array([16.0, 12.0, 12.0]) * rng.standard_normal(3)
-  z[0] += 8 - 0.33 * (age - 50)
+  z[0] += 2 - 0.33 * (age - 50)
   (ca, cb, cc), (sa, sb, sc) = np.cos(np.deg2rad(z)), np.sin(np.deg2rad(z))
   frontal = np.array([[ca, -sa, 0.0], [sa, ca, 0.0], [0.0, 0.0, 1.0]])
   horizontal = np.array([[cb, 0.0, -sb], [0.0, 1.0, 0.0], [sb, 0.0, cb]])
@@ -93,16 +93,16 @@ def normal_beat(
   # QRS and T loops turn together, but not completely.
   tall = np.exp(0.30 * z[0]) * (1.12 if male else 0.92)
   tall *= 1.0 - 0.004 * (age - 50)
-  main = np.array([0.275, 0.11, 0.20]) + z[6:9] * np.array([0.07, 0.045, 0.10])
-  main = 0.5 * (main + main @ turn.T) * tall
+  main = np.array([0.38, 0.13, 0.20]) + z[6:9] * np.array([0.09, 0.05, 0.14])
+  main = 0.6 * main * tall + 0.4 * (main @ turn.T) * tall
   vector[T] = main
   vector[T_EARLY] = 0.32 * main + np.array([0.0, 0.0, 0.05]) * tall
   vector[ST, 2] = 0.045 + 0.03 * z[1] + (0.025 if male else -0.01)
-  vector[ST, :2] = 0.012 * z[9:11]
+  vector[ST, :2] = np.array([0.022, 0.012]) + 0.014 * z[9:11]
   if z[11] > 0.4:
     vector[U] = 0.02 * z[11] * np.array([0.4, 0.3, 0.8])
   duration = limit(
-    0.089 + (0.004 if male else -0.003) + 0.007 * z[2], 0.072, 0.108
+    0.083 + (0.003 if male else -0.003) + 0.007 * z[2], 0.066, 0.104
   )
   low, high = (0.360, 0.445) if male else (0.370, 0.455)
   qtc = limit(0.408 + (0 if male else 0.010) + 0.016 * z[3], low, high)
@@ -172,14 +172,14 @@ def atrial_kernels(
   """
   z = rng.standard_normal(10)
   gain = np.exp(0.22 * z[0])
-  right = np.array([0.035, 0.085, 0.045]) * gain
-  left = np.array([0.055, 0.045, -0.03]) * gain * np.exp(0.15 * z[1])
+  right = np.array([0.05, 0.05, 0.055]) * gain
+  left = np.array([0.09, 0.035, -0.015]) * gain * np.exp(0.15 * z[1])
   right += 0.012 * z[2:5]
   left += 0.012 * z[5:8]
   duration = limit(0.100 + 0.008 * z[8], 0.080, 0.116)
   if enlarged == "LAO/LAE":
     duration = limit(0.130 + 0.008 * z[8], 0.121, 0.155)
-    left = np.array([0.085, 0.055, -0.115]) * np.exp(0.2 * z[1])
+    left = np.array([0.11, 0.055, -0.16]) * np.exp(0.2 * z[1])
   elif enlarged == "RAO/RAE":
     right = np.array([0.03, 0.245, 0.11]) * np.exp(0.16 * abs(z[1]))
   if ectopic:

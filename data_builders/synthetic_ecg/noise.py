@@ -50,7 +50,7 @@ def draw(rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
   samples = int(rhythm.SECONDS * sampling_rate)
   u = rng.standard_normal(24, np.float32)
   drift = 26.0 * np.exp(0.75 * u[0] + 0.35 * u[1:10])
-  tremor = 5.5 * np.exp(0.65 * u[10] + 0.35 * u[11:20])
+  tremor = 2.6 * np.exp(0.65 * u[10] + 0.35 * u[11:20])
   # Uniform parts of each frequency make Gaussian noise in time, and raw bytes
   # come ten times as fast as normal numbers.
   number = 18 * len(wander)

@@ -76,7 +76,7 @@ def right_bundle(rng: np.random.Generator, beat: Beat, complete: bool) -> None:
   first = beat.qrs * (0.80 if complete else 0.84)
   dipole.stretch(beat, min(first, 0.085))
   duration = (
-    rng.uniform(0.122, 0.162) if complete else rng.uniform(0.102, 0.118)
+    rng.uniform(0.122, 0.162) if complete else rng.uniform(0.092, 0.116)
   )
   if complete:
     late = _vary(rng, [[-0.36, -0.14, 0.36], [-0.32, -0.08, 0.36]], 0.25)
@@ -91,10 +91,10 @@ def right_bundle(rng: np.random.Generator, beat: Beat, complete: bool) -> None:
   else:
     late = _vary(rng, [[-0.28, -0.12, 0.30], [-0.10, -0.04, 0.12]], 0.25)
     late *= rng.uniform(0.3, 0.95)
-    beat.vector[4:6, 2] *= 0.5
+    beat.vector[2:6, 2] *= np.array([0.8, 0.6, 0.4, 0.4])
     beat.time[EXTRA] = duration - np.array([0.030, 0.014])
     beat.width[EXTRA] = 0.010, 0.009
-    beat.vector[T, 2] -= 0.05
+    beat.vector[T, 2] -= rng.uniform(0.03, 0.18)
   beat.vector[EXTRA] = late
   beat.place[EXTRA] = -1.0, 0.0, 1.0
   beat.qrs = duration
@@ -142,12 +142,12 @@ def preexcitation(rng: np.random.Generator, beat: Beat) -> None:
 def left_anterior_fascicle(rng: np.random.Generator, beat: Beat) -> None:
   """LAFB: axis -45 to -80 degrees; qR in aVL, rS in II, III, aVF."""
   v = [
-    [0.02, 0.16, 0.14], [0.35, 0.05, 0.15], [0.72, -0.18, -0.12],
-    [0.15, -0.46, -0.36], [-0.26, -0.42, -0.32], [-0.20, -0.24, -0.12],
+    [0.00, 0.12, 0.14], [0.35, 0.10, 0.15], [0.75, -0.10, -0.12],
+    [0.20, -0.30, -0.36], [-0.14, -0.28, -0.32], [-0.10, -0.14, -0.12],
   ]  # fmt: skip
   beat.vector[QRS] = _vary(rng, v) * rng.uniform(0.8, 1.25)
-  beat.vector[QRS, 1] -= rng.uniform(0, 0.12)
-  dipole.stretch(beat, max(beat.qrs, rng.uniform(0.092, 0.114)))
+  beat.vector[QRS, 1] -= rng.uniform(0, 0.08)
+  dipole.stretch(beat, max(beat.qrs, rng.uniform(0.082, 0.106)))
 
 
 def left_posterior_fascicle(rng: np.random.Generator, beat: Beat) -> None:
@@ -178,13 +178,13 @@ def left_ventricle(rng: np.random.Generator, beat: Beat) -> None:
   beat.vector[2:5] += _vary(
     rng, [[0.35, 0.05, -0.30], [0.35, 0.0, -0.50], [0.0, 0.0, -0.30]]
   )
-  dipole.stretch(beat, max(beat.qrs, rng.uniform(0.090, 0.112)))
+  dipole.stretch(beat, max(beat.qrs, rng.uniform(0.078, 0.108)))
 
 
 # Directions in which each territory's muscle lies.
 _TERRITORY = {
   "IMI": ((0.0, 1.0, -0.1),),
-  "ASMI": ((-0.1, 0.0, 1.0),),
+  "ASMI": ((0.15, 0.0, 1.0),),
   "AMI": ((0.45, 0.1, 0.9),),
   "ALMI": ((0.8, -0.1, 0.75),),
   "LMI": ((1.0, -0.35, -0.15),),
@@ -203,16 +203,19 @@ def infarct(
   keeps the ST segment up.
   """
   away = np.array(_TERRITORY[code][0])
+  if code == "ASMI":
+    away[0] += rng.uniform(0.0, 0.5)  # the scar may reach V4
   away = away / np.linalg.norm(away)
   away = away + 0.12 * rng.standard_normal(3)
   away /= np.linalg.norm(away)
-  scar = rng.uniform(0.35, 1.10) * (0.35 if stage == "acute" else 1.0)
+  scar = rng.uniform(0.35, 0.95) * (0.4 if stage == "acute" else 1.0)
   early = beat.vector[QRS]
   along = early @ away
   # Forces towards the scar vanish; those of the wall opposite are unopposed.
   lost = np.array([1.0, 0.95, 0.75, 0.45, 0.2, 0.1]) * min(scar, 1.0)
   early -= np.outer(np.maximum(along, 0) * lost, away)
-  unopposed = np.array([0.17, 0.34, 0.22, 0.05, 0, 0]) * scar
+  unopposed = np.array([0.17, 0.32, 0.22, 0.06, 0, 0]) * scar
+  unopposed *= {"IMI": 0.75, "ASMI": 1.5}.get(code, 1.15)
   early -= np.outer(unopposed, away)
   t_turn, st = 0.0, 0.0
   if stage == "acute":
@@ -220,7 +223,7 @@ def infarct(
   elif stage == "recent":
     st, t_turn = rng.uniform(0.0, 0.06), rng.uniform(0.25, 0.5)
   else:
-    t_turn = rng.uniform(-0.10, 0.25)
+    t_turn = rng.uniform(-0.12, 0.15)
   if aneurysm:
     st += rng.uniform(0.16, 0.32)
   beat.vector[T] -= t_turn * away
@@ -247,13 +250,13 @@ def repolarisation(rng: np.random.Generator, beat: Beat, kind: str) -> None:
   if kind in _LEAD_GROUP:
     d = np.array(_LEAD_GROUP[kind]) + 0.12 * rng.standard_normal(3)
     d /= np.linalg.norm(d)
-    depth = max(main @ d, 0.0) + rng.uniform(0.12, 0.38)
+    depth = max(main @ d, 0.0) * rng.uniform(0.7, 1.0) + rng.uniform(0.02, 0.34)
     v[T] -= depth * d
     v[T_EARLY] -= 0.4 * depth * d
     v[ST] -= rng.uniform(0.03, 0.16) * d
   elif kind == "STRAIN":
     d = np.array([0.95, 0.3, -0.15]) + 0.12 * rng.standard_normal(3)
-    depth = max(main @ d, 0.0) + rng.uniform(0.08, 0.35)
+    depth = max(main @ d, 0.0) * rng.uniform(0.7, 1.0) + rng.uniform(0.0, 0.32)
     v[T] -= depth * d
     v[T_EARLY] -= 0.5 * depth * d
     v[ST] -= rng.uniform(0.05, 0.17) * d - np.array([0, 0, 0.06])
@@ -265,13 +268,16 @@ def repolarisation(rng: np.random.Generator, beat: Beat, kind: str) -> None:
     v[T] -= depth * d
     v[T_EARLY] -= 0.25 * depth * d
   elif kind in ("NDT", "NT_", "LOWT"):
-    low, high = {"NDT": (-0.30, 0.20), "NT_": (0.15, 0.42),
-                 "LOWT": (0.02, 0.22)}[kind]  # fmt: skip
-    v[T] = main * np.array([rng.uniform(low, high), rng.uniform(low, high),
-                            rng.uniform(0.2, 0.7)])  # fmt: skip
+    low, high = {"NDT": (-0.10, 0.80), "NT_": (0.15, 0.50),
+                 "LOWT": (-0.30, 0.25)}[kind]  # fmt: skip
+    front = (0.5, 1.0) if kind == "LOWT" else (0.2, 0.9)
+    v[T] = main * np.array([rng.uniform(low, high),
+                            rng.uniform(max(low, -0.1), high + 0.1),
+                            rng.uniform(*front)])  # fmt: skip
     v[T_EARLY] *= 0.35
+    v[ST] -= rng.uniform(0, 0.06) * np.array([0.9, 0.3, 0.0])
   elif kind in ("STD_", "NST_"):
-    low, high = (0.09, 0.20) if kind == "STD_" else (0.045, 0.09)
+    low, high = (0.08, 0.20) if kind == "STD_" else (0.03, 0.09)
     d = np.array([0.8, rng.uniform(0.2, 0.7), rng.uniform(-0.1, 0.5)])
     v[ST] -= rng.uniform(low, high) * d / np.linalg.norm(d)
     v[T] *= rng.uniform(0.45, 0.9)

@@ -49,16 +49,16 @@ def _sinus_intervals(
   """
   breath = rng.uniform(0.16, 0.33)
   if arrhythmia:
-    depth = rng.uniform(0.11, 0.24)
+    depth = rng.uniform(0.08, 0.20)
   else:
-    depth = min(rng.exponential(0.028), 0.085)
+    depth = min(rng.exponential(0.035), 0.11)
   t = rr * np.arange(n)
   phase = 2 * np.pi * (breath * t + rng.random())
   noise = rng.standard_normal(n)
   noise[1:] = 0.6 * noise[:-1] + 0.8 * noise[1:]
   # Heart rate rises faster than it falls.
   wave = np.sin(phase) + 0.25 * np.sin(2 * phase)
-  level = 0.03 if arrhythmia else rng.uniform(0.004, 0.012)
+  level = 0.03 if arrhythmia else rng.uniform(0.004, 0.015)
   return rr * (1 + depth * wave + level * noise)
 
 

@@ -56,7 +56,7 @@ def test_codes_are_consistent(population):
       assert codes & _INFARCTS
     if codes & {"CLBBB", "WPW", "PACE"}:
       assert not codes & (_INFARCTS | {"LVH", "RVH"})
-    low, high = {"SBRAD": (0, 60), "STACH": (100, 200), "SR": (60, 100),
+    low, high = {"SBRAD": (0, 60), "STACH": (100, 200), "SR": (50, 100),
                  "SVTAC": (130, 250)}.get(f.rhythm, (0, 250))  # fmt: skip
     assert low <= f.rate <= high
 

@@ -20,7 +20,7 @@ def predict():
   # Not the initial covariance: any factor will do.
   noise = np.random.default_rng(0).normal(0, 0.3, (8, 8))
   params = jax.tree.map(lambda x: x + jnp.asarray(noise, x.dtype), params)
-  return params, jax.jit(module.apply)
+  return params, jax.jit(lambda *args: module.apply(*args)[0])
 
 
 def recordings(rng):
@@ -68,6 +68,25 @@ def test_hidden_leads_are_not_read(predict):
   np.testing.assert_array_equal(
     apply(params, damaged, shown), apply(params, x, shown)
   )
+
+
+def test_doubt_is_the_conditional_variance(predict):
+  params, _ = predict
+  shown = np.random.default_rng(6).random((B, L, N)) < 0.3
+  module = lead_arithmetic.LeadArithmetic()
+  x = np.zeros((B, L, N, P), np.float32)
+  doubt = np.asarray(jax.jit(module.apply)(params, x, shown)[1])
+  twelve = np.asarray(lead_arithmetic._TWELVE, np.float64)
+  factor = np.asarray(params["params"]["factor"], np.float64)
+  covariance = twelve @ factor @ factor.T @ twelve.T
+  for b in range(B):
+    for n in range(N):
+      (rows,) = np.nonzero(shown[b, :, n])
+      known = covariance[np.ix_(rows, rows)]
+      known = known + np.diag(1e-3 * np.diag(covariance)[rows] + 1e-6)
+      told = covariance[:, rows] @ np.linalg.solve(known, covariance[rows])
+      expected = 1 - np.diag(told) / np.diag(covariance)
+      np.testing.assert_allclose(doubt[b, :, n], expected, atol=2e-3)
 
 
 def test_nothing_from_nothing(predict):
