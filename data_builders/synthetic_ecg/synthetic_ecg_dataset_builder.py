@@ -46,17 +46,23 @@ class Config(tfds.core.BuilderConfig):
 
 
 _TINY = {"num_train": 256, "num_validation": 64, "num_test": 64}
+_QUALITY = {"num_train": 120_000, "num_validation": 2_000, "num_test": 4_000}
 _LARGE = {"num_train": 400_000, "num_validation": 4_000, "num_test": 8_000}
 
 
 class Builder(records.ShardedBuilder):
   """TFDS builder of `synthetic_ecg`."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First release."}
+  VERSION = tfds.core.Version("2.0.0")
+  RELEASE_NOTES = {
+    "1.0.0": "First release.",
+    "2.0.0": "Waves, rates and noise fitted to recordings of patients.",
+  }
   BUILDER_CONFIGS = [
     Config(name="demo", description="To develop and to demonstrate; 100 Hz."),
     Config(name="tiny", description="For tests; 100 Hz.", **_TINY),
+    Config(name="quality", description="For half an hour of training; 100 Hz.",
+           **_QUALITY),
     Config(name="large", description="For scaling; 100 Hz.", **_LARGE),
     Config(name="demo_500hz", description="As demo; 500 Hz.",
            sampling_rate=500),

@@ -9,6 +9,9 @@ A prompt file is JSON of one of two shapes:
 - {label: sentence} or {label: [sentence, ...]} for every label set, the shape
   of published prompt files such as CKEPE.
 
+A diagnostic class or subclass is what its statements have in common: it has
+the sentences of all of them beside its own.
+
 Ours are `scp.json` for all label sets of SCP statements, and one file named
 after each other label set.
 """
