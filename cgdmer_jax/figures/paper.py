@@ -19,7 +19,7 @@ ROW_SECONDS = 10.0
 _ROWS, _COLUMNS = 3, 4
 _MARGIN_MM = 10.0  # left of each row: its calibration pulse
 _EDGE_MM = 2.0
-_ABOVE_MM, _BELOW_MM, _MOST_MM = 9.0, 6.0, 20.0  # of a zero line
+_ABOVE_MM, _BELOW_MM, _MOST_MM = 9.0, 6.0, 25.0  # of a zero line
 _RHYTHM_LEADS = ("II", "V1", "V5")  # the first that is there
 _ROWS_OF_RHYTHM = 8  # on a sheet of their own
 # 1 mV for 0.2 s; mm from the left end, mV.
@@ -111,7 +111,7 @@ def arrange(
   A row has 10 s, or all of a shorter recording; each of its four leads has a
   quarter of them. Every lead stands once among the 3 x 4. A lead for the rhythm
   follows; of a longer recording its rest is on further sheets. Rows are as high
-  as their deflections need, up to 20 mm each way; larger deflections overlap
+  as their deflections need, up to 25 mm each way; larger deflections overlap
   the next row, as they do on paper.
 
   Args:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 WIDTH, HEIGHT = 320, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 36
 NUM_COLOURS = 6
-_MARKS = (
+MARKS = (
   "m-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0",
   "m-2.3-2.3h4.6v4.6h-4.6z",
   "m0-3l2.8 5h-5.6z",
@@ -108,7 +108,7 @@ class Panel:
     """The `d` of a line, or of all markers."""
     places = zip(self._x(series.x), self._y(series.y), strict=True)
     if not series.is_line:
-      mark = _MARKS[series.number % len(_MARKS)]
+      mark = MARKS[series.number % len(MARKS)]
       return "".join(f"M{x:.1f} {y:.1f}{mark}" for x, y in places)
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
 

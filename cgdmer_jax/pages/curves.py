@@ -32,7 +32,10 @@ def losses(rows: Sequence[Mapping[str, float | None]]) -> list[Panel]:
     series = []
     for prefix, (x, y) in by_prefix.items():
       is_validation = prefix == "validation"
-      steps, values = np.array(x), np.array(y)
+      is_known = np.isfinite(y)
+      if not is_known.any():
+        continue
+      steps, values = np.array(x)[is_known], np.array(y)[is_known]
       if len(values) > _MAX_POINTS:
         values = curves.running_mean(values, len(values) // 50)
         keep = np.linspace(0, len(values) - 1, _MAX_POINTS).astype(int)
@@ -40,6 +43,8 @@ def losses(rows: Sequence[Mapping[str, float | None]]) -> list[Panel]:
       series.append(Series(int(is_validation), steps, values))
       if len(values) <= 60:
         series.append(Series(int(is_validation), steps, values, False))
+    if not series:
+      continue
     panels.append(
       Panel(
         *(name.replace("_", " "), "step", ""),

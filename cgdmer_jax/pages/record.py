@@ -37,6 +37,16 @@ class _Row:
   findings: tuple[Finding, ...]
   remark: str
 
+  @property
+  def name(self) -> str:
+    """The file without its folder."""
+    return pathlib.Path(self.file).name
+
+  @property
+  def folder(self) -> str:
+    """Where it lies."""
+    return str(pathlib.Path(self.file).parent)
+
 
 class Pages:
   """Writes pages of recordings into a folder as they come."""
@@ -75,7 +85,7 @@ class Pages:
     )
 
   def finish(self) -> pathlib.Path | None:
-    """Writes the index, if there is one; where to begin to read, if anywhere."""
+    """Writes the index, if any; where to begin to read, if there is a page."""
     if not self._has_index:
       pages = [row.page for row in self._rows if row.page]
       return self._directory / pages[0] if pages else None

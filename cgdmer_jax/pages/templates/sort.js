@@ -27,3 +27,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// Paper has no folds.
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("details:not(.technical)")) {
+    fold.open = true;
+  }
+});
