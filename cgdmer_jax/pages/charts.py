@@ -128,10 +128,9 @@ def _ticks(ends: tuple[float, float], place) -> list[Tick]:
   values = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
   margin = 1e-9 * (high - low)
   inside = [x for x in values if low - margin <= x <= high + margin]
-  return [
-    Tick(round(float(place(np.array(x))), 1), f"{x:g}" if x else "0")
-    for x in inside
-  ]
+  places = place(np.array(inside)).round(1).tolist()
+  texts = [f"{x:g}" if x else "0" for x in inside]
+  return [Tick(*pair) for pair in zip(places, texts, strict=True)]
 
 
 def reach(values: Sequence[np.ndarray], room: float = 0.05) -> tuple:

@@ -246,8 +246,10 @@ def _questions(
   return questions
 
 
-def _retrieval(results: Sequence[Result]) -> list[tuple[str, str, list]]:
-  """Examples of encoders: name, data set, what some recordings found."""
+def _retrieval(
+  results: Sequence[Result],
+) -> list[tuple[str, str, int, list[dict[str, Any]]]]:
+  """Examples of encoders: name, data set, number of reports, recordings."""
   shown = {}
   for result in results:
     details = result.findings.details.get("retrieval", {})
