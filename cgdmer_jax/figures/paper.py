@@ -44,6 +44,7 @@ class Strip:
     left: with `top` and `bottom`, its place in mm.
     top: see `left`.
     bottom: see `left`.
+    zero: where 0 mV is, in mm.
     recorded: its line; None where there is none.
     restored: lines over the hidden parts.
     hidden: left and right ends of the hidden parts, in mm.
@@ -55,6 +56,7 @@ class Strip:
   left: float
   top: float
   bottom: float
+  zero: float
   recorded: Line | None
   restored: tuple[Line, ...]
   hidden: tuple[tuple[float, float], ...]
@@ -231,7 +233,7 @@ def _strip(
   if not remark and not np.isfinite(of.ecg[lead, begin:end]).any():
     remark = "no signal"
   if remark:
-    where = left, top, bottom, None, (), ()
+    where = left, top, bottom, zero, None, (), ()
     return Strip(name, is_rhythm, *where, remark)
   spans = []
   if of.hidden is not None:
@@ -245,7 +247,7 @@ def _strip(
   return Strip(
     name,
     is_rhythm,
-    *(left, top, bottom),
+    *(left, top, bottom, zero),
     line(of.ecg, begin, end),
     () if restored is None else tuple(line(restored, *x) for x in spans),
     tuple(

@@ -124,8 +124,8 @@ def _draw_paper(axes: Axes, width_mm: float, height_mm: float) -> None:
 def _draw_strip(axes: Axes, strip: Strip) -> None:
   """Draws a lead with its name, what is hidden of it and what was restored."""
   if strip.is_second_lead_in_row:
-    x, middle = strip.left, (strip.top + strip.bottom) / 2
-    axes.plot([x, x], [middle - 4, middle + 4], color=MUTED, linewidth=0.8)
+    x, zero = strip.left, strip.zero
+    axes.plot([x, x], [zero - 4, zero + 4], color=MUTED, linewidth=0.8)
   name = f"{strip.lead} ({strip.remark})" if strip.remark else strip.lead
   axes.text(
     *(strip.left + 1.2, strip.top + 1.0, name),

@@ -44,8 +44,9 @@ class _Row:
 
   @property
   def folder(self) -> str:
-    """Where it lies."""
-    return str(pathlib.Path(self.file).parent)
+    """Where it lies; empty for the current folder."""
+    folder = str(pathlib.Path(self.file).parent)
+    return "" if folder == "." else folder
 
 
 class Pages:
@@ -148,7 +149,6 @@ def render(
     doubts=output.doubts(result),
     findings=findings,
     num_first=output.SHOWN,
-    calibration=_calibration(model),
     uncalibrated=[*uncalibrated.values()],
     asked=result.sentences,
     evidence=result.evidence,

@@ -20,7 +20,7 @@ class DrawnStrip:
   has_edge: bool
   left: float
   top: float
-  middle: float
+  zero: float
   height: float
   recorded: str
   restored: tuple[str, ...]
@@ -46,7 +46,7 @@ def draw(sheet: Sheet) -> DrawnSheet:
       s.lead,
       s.is_rhythm,
       s.is_second_lead_in_row,
-      *(round(x, 3) for x in (s.left, s.top, (s.top + s.bottom) / 2)),
+      *(round(x, 3) for x in (s.left, s.top, s.zero)),
       round(s.bottom - s.top, 3),
       path(s.recorded) if s.recorded else "",
       tuple(path(x) for x in s.restored),

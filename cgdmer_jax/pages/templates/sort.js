@@ -27,9 +27,3 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// Paper has no folds.
-addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not(.technical)")) {
-    fold.open = true;
-  }
-});
