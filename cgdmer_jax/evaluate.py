@@ -25,6 +25,7 @@ from cgdmer_jax.evaluators.encoders import features, parse
 from cgdmer_jax.evaluators.scores import gathering, results, summary
 from cgdmer_jax.evaluators.seen_records import SeenRecords
 from cgdmer_jax.evaluators.task import Inputs, Options, Task, make_protocol
+from cgdmer_jax.pages import report
 
 
 def run(
@@ -74,9 +75,9 @@ def evaluate(
 ) -> None:
   """Does every task with every encoder on every data set, and compares.
 
-  Writes `features/`, `results/` and `figures/` below `workdir`; see
-  `summary.write`. Results of earlier calls in this workdir are in the tables,
-  too; see `gathering.py`.
+  Writes `features/`, `results/`, `figures/` and `report.html` below `workdir`;
+  see `summary.write` and `pages/report.py`. Results of earlier calls in this
+  workdir are in the tables, too; see `gathering.py`.
 
   Args:
     encoders: to be compared.
@@ -108,6 +109,8 @@ def evaluate(
     summary.write(
       workdir, every_result, not_done, tasks.TASKS, evaluation.num_bootstrap
     )
+    path = report.write(workdir, every_result, tasks.TASKS)
+    print(f"page: {path}")
 
 
 def _choose_tasks(names: Sequence[str]) -> list[Task]:

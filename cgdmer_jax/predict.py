@@ -9,6 +9,7 @@ exit status is 1 if a file failed, 2 if the command is wrong.
 
 from __future__ import annotations
 
+import functools
 import sys
 
 from absl import app, flags, logging
@@ -30,6 +31,9 @@ _FORMAT = flags.DEFINE_string("format", "table", "table, json or csv.")
 _OUTPUT = flags.DEFINE_string(
   "output", "", "File for the results; default: the standard output."
 )
+_HTML = flags.DEFINE_string(
+  "html", "", "Folder for a page of each recording, and an index of them."
+)
 _RATE = flags.DEFINE_float(
   "sampling_rate", None, "Hz, of tables that do not say it."
 )
@@ -48,9 +52,16 @@ def main(argv: list[str]) -> None:
   from cgdmer_jax.inference import predicting
   from cgdmer_jax.recordings import tables
 
+  open_pages = None
+
   output = _OUTPUT.value
   leads = tuple(_LEADS.value) if _LEADS.value else None
   try:
+    if _HTML.value:
+      from cgdmer_jax.pages import record
+
+      folder = paths.local(_HTML.value, "--html")
+      open_pages = functools.partial(record.Pages, folder)
     complete = predicting.run(
       argv[1:],
       _MODEL.value,
@@ -58,6 +69,7 @@ def main(argv: list[str]) -> None:
       _FORMAT.value,
       paths.local(output, "--output") if output else None,
       tables.Defaults(_RATE.value, _UNIT.value, leads),
+      open_pages,
     )
   except (UserError, BrokenPipeError) as error:
     command.stop(error)

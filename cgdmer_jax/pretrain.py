@@ -40,6 +40,7 @@ from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import pretrained
 from cgdmer_jax.evaluators.scores import summary
 from cgdmer_jax.figures import curves, reconstructions, style
+from cgdmer_jax.pages import report
 from cgdmer_jax.train import (
   checkpoint,
   checks,
@@ -249,7 +250,7 @@ def _finish(
   workdir: pathlib.Path,
   data_dir: pathlib.Path,
 ) -> None:
-  """Draws figures of the run, and evaluates the trained model."""
+  """Draws figures of the run, evaluates the trained model, writes the page."""
   if jax.process_index() == 0 and (lines := metrics.read_metrics(workdir)):
     style.save(curves.loss_curves(lines), workdir / "figures/loss.png")
   if trained.model.reconstruct and trained.step:
@@ -261,6 +262,8 @@ def _finish(
       evaluation,
       workdir,
     )
+  elif jax.process_index() == 0:
+    report.write(workdir, (), {})
   if jax.process_index() == 0 and trained.step:
     with metrics.Writers(
       workdir, trained.step, saved.to_json(trained.config)

@@ -152,7 +152,7 @@ class TrainedModel:
 
     Returns:
       float32 (N, L, T) each, in mV; or in standard deviations, if the model
-      reads these.
+      reads these, but for `known_mv`.
 
     Raises:
       UserError: the recipe has no decoder.
@@ -171,7 +171,8 @@ class TrainedModel:
     restored = self._in_batches(restore, (ecg, lead_valid, hidden), batch_size)
     fixed = self.config.preprocess.normalise == "fixed"
     unit = self.config.preprocess.scale if fixed else 1.0
-    return jax.tree.map(lambda x: x * unit, restored)
+    in_mv = jax.tree.map(lambda x: x * unit, restored)
+    return in_mv.replace(known_mv=restored.known_mv)
 
   @property
   def _programs(self) -> _Programs:

@@ -30,6 +30,7 @@ WINGS = (
   ("inference",),
   ("figures",),
   ("evaluators",),
+  ("pages",),
   (
     *("evaluate", "pretrain", "bench", "export", "pack", "predict"),
     *("listing", "main"),

@@ -88,6 +88,16 @@ def preprocess(
   Raises:
     UserError: unknown normalisation.
   """
+  return preprocess_with_unit(ecg, lead_valid, config, augment)[0]
+
+
+def preprocess_with_unit(
+  ecg: Int[Array, "batch lead time"],
+  lead_valid: Bool[Array, "batch lead"],
+  config: ConfigDict,
+  augment: augmentation.Augmentation = augmentation.NONE,
+) -> tuple[Float[Array, "batch lead time"], Float[Array, "batch lead 1"]]:
+  """What `preprocess` returns, and the unit of each lead in mV."""
   valid = lead_valid[..., None]
   x = jnp.where(valid, ecg.astype(jnp.float32) / 1000.0, 0.0)  # mV
   low, high = config.bandpass
@@ -98,7 +108,7 @@ def preprocess(
       lambda x, lowpass: bandpass(x, config.sampling_rate, low, high, lowpass)
     )(x, augment.lowpass)
   if config.normalise == "fixed":
-    x /= config.scale
+    unit = jnp.float32(config.scale)
   elif config.normalise in ("record", "lead"):
     axes = (-1,) if config.normalise == "lead" else (-2, -1)
     weight = jnp.broadcast_to(valid, x.shape).astype(jnp.float32)
@@ -106,13 +116,14 @@ def preprocess(
     mean = (x * weight).sum(axes, keepdims=True) / count
     x = (x - mean) * weight
     variance = (x**2).sum(axes, keepdims=True) / count
-    x /= jnp.sqrt(variance + 1e-6)  # 1 uV^2: far below any signal.
+    unit = jnp.sqrt(variance + 1e-6)  # 1 uV^2: far below any signal.
   else:
     raise UserError(
       f"preprocess.normalise={config.normalise!r}; expected one of "
       + ", ".join(NORMALISATIONS)
     )
-  return jnp.where(valid, jnp.clip(x, -config.clip, config.clip), 0.0)
+  x = jnp.where(valid, jnp.clip(x / unit, -config.clip, config.clip), 0.0)
+  return x, jnp.broadcast_to(unit, valid.shape)
 
 
 def patchify(

@@ -36,22 +36,22 @@ def loss_curves(
   Raises:
     ValueError: no row has a step and a value.
   """
-  panels = _panels(rows, step)
-  if not panels:
+  by_name = panels(rows, step)
+  if not by_name:
     raise ValueError(f"no row has {step!r} and a value to draw")
-  prefixes = list(dict.fromkeys(p for panel in panels.values() for p in panel))
-  columns = min(3, len(panels))
-  lines = math.ceil(len(panels) / columns)
+  prefixes = list(dict.fromkeys(p for panel in by_name.values() for p in panel))
+  columns = min(3, len(by_name))
+  lines = math.ceil(len(by_name) / columns)
   figure = style.blank(3.6 * columns + 0.3, 2.5 * lines + 0.5)
   figure.set_layout_engine("constrained")
-  for i, (name, panel) in enumerate(panels.items()):
+  for i, (name, panel) in enumerate(by_name.items()):
     axes = figure.add_subplot(lines, columns, i + 1)
     for prefix, (x, y) in panel.items():
       _draw_curve(axes, x, y, prefixes.index(prefix))
     axes.set_title(name, fontsize=10, loc="left", color=style.INK)
     style.plain(axes)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-    if i >= len(panels) - columns:
+    if i >= len(by_name) - columns:
       axes.set_xlabel("step", fontsize=9)
   if prefixes != [""]:
     handles = [
@@ -68,11 +68,11 @@ def loss_curves(
 _Curve = tuple[list[float], list[float]]
 
 
-def _panels(
+def panels(
   rows: Sequence[Mapping[str, float | None]], step: str
 ) -> dict[str, dict[str, _Curve]]:
-  """Name of a quantity -> prefix, such as "train" -> its curve."""
-  panels: dict[str, dict[str, _Curve]] = {}
+  """Name of a quantity -> prefix, such as "train" -> its steps and values."""
+  by_name: dict[str, dict[str, _Curve]] = {}
   for row in rows:
     for key, value in row.items():
       if key == step or value is None or step not in row:
@@ -80,10 +80,10 @@ def _panels(
       prefix, _, name = key.rpartition("/")
       if name in _NO_LOSSES:
         continue
-      steps, values = panels.setdefault(name, {}).setdefault(prefix, ([], []))
+      steps, values = by_name.setdefault(name, {}).setdefault(prefix, ([], []))
       steps.append(row[step])
       values.append(value)
-  return panels
+  return by_name
 
 
 def _draw_curve(

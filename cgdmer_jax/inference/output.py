@@ -13,11 +13,11 @@ from typing import Any
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.inference.model import EcgModel
 from cgdmer_jax.inference.readout import Label
-from cgdmer_jax.inference.result import RecordResult
+from cgdmer_jax.inference.result import Finding, RecordResult
 
 NOTICE = "Research software, not a medical device: not for diagnosis."
 FORMATS = ("table", "json", "csv")
-_SHOWN = 8  # findings of a record in a table
+SHOWN = 8  # findings of a record that are shown first
 _COLUMNS = (
   "file", "record", "status", "reason", "format", "seconds", "sampling_rate",
   "leads_used", "leads_derived", "leads_missing", "quality", "warnings",
@@ -51,11 +51,12 @@ class FileOutcome:
     text = f"{self.status}: {self.file}"
     if self.result is None:
       return f"{text}: {self.reason}"
-    doubts = _doubts(self.result)
-    return f"{text}: {'; '.join(doubts)}" if doubts else text
+    lines = doubts(self.result)
+    return f"{text}: {'; '.join(lines)}" if lines else text
 
 
-def _doubts(result: RecordResult) -> list[str]:
+def doubts(result: RecordResult) -> list[str]:
+  """What may be wrong with a recording, a line each."""
   prepared = result.prepared
   missing = [f"{k} {v}" for k, v in prepared.leads_missing.items()]
   texts = [f"{x.kind}: {x.text}" for x in prepared.quality]
@@ -192,9 +193,9 @@ def _to_table(outcomes, model) -> Iterator[str]:
       f" {prepared.recording.sampling_rate:g} Hz, leads"
       f" {' '.join(prepared.leads_used)}\n"
     )
-    for doubt in _doubts(result):
+    for doubt in doubts(result):
       yield f"  ! {doubt}\n"
-    for finding in _shown(result):
+    for finding in distinct_findings(result)[:SHOWN]:
       yield (
         f"  {finding.probability:6.1%}  {finding.name} ({finding.code})"
         f"  similarity {finding.similarity:.2f}\n"
@@ -211,10 +212,10 @@ def _to_table(outcomes, model) -> Iterator[str]:
   yield f"{NOTICE}\n"
 
 
-def _shown(result: RecordResult):
-  """The most probable findings; a code that several sets have, once."""
-  shown = {}
+def distinct_findings(result: RecordResult) -> list[Finding]:
+  """Findings with a probability; a code that several sets have, once."""
+  distinct: dict[str, Finding] = {}
   for finding in result.findings:
     if finding.probability is not None:
-      shown.setdefault(finding.code, finding)
-  return [*shown.values()][:_SHOWN]
+      distinct.setdefault(finding.code, finding)
+  return [*distinct.values()]

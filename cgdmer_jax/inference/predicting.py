@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from cgdmer_jax import files, progress
 from cgdmer_jax.errors import UserError, one_line
 from cgdmer_jax.inference import folders, model, output
 from cgdmer_jax.recordings import signals
 from cgdmer_jax.recordings.tables import Defaults
+
+
+@runtime_checkable
+class Pages(Protocol):
+  """Makes a page of each outcome; see `pages/record.py`."""
+
+  def add(self, model: model.EcgModel, outcome: output.FileOutcome) -> None:
+    """Writes the page of an outcome."""
+
+  def finish(self) -> pathlib.Path | None:
+    """Writes what is about all of them; where to begin to read, if anywhere."""
 
 
 def run(
@@ -20,6 +32,7 @@ def run(
   format_: str,
   target: pathlib.Path | None,
   defaults: Defaults,
+  open_pages: Callable[[bool], Pages] | None = None,
 ) -> bool:
   """Predicts files and folders, and writes the results.
 
@@ -30,6 +43,8 @@ def run(
     format_: table, json or csv.
     target: file for the results; None: the standard output.
     defaults: what holds where a table does not say it.
+    open_pages: gives what makes pages of the outcomes, and is told whether
+      there are several files; None: no pages.
 
   Returns:
     Whether every file that is a recording could be used.
@@ -52,6 +67,9 @@ def run(
   counts = {"ok": 0, "failed": 0, "skipped": 0}
   outcomes = folders.run(loaded, listed, texts, defaults)
   told = _tell(outcomes, len(listed), counts)
+  pages = open_pages(len(listed) > 1) if open_pages else None
+  if pages:
+    told = _put_on_pages(told, loaded, pages)
   pieces = output.render(told, format_, loaded, texts)
   if target is None:
     for piece in pieces:
@@ -63,6 +81,8 @@ def run(
       temporary.open("w", encoding="utf-8", errors="replace") as file,
     ):
       file.writelines(pieces)
+  if pages and (path := pages.finish()):
+    print(f"page: {path}", file=sys.stderr)
   if len(listed) > 1:
     text = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
     print(text, file=sys.stderr)
@@ -99,3 +119,12 @@ def _tell(outcomes, total: int, counts: dict[str, int]) -> Iterator:
       if total > 1:
         bar.update(number)
       yield outcome
+
+
+def _put_on_pages(
+  outcomes: Iterable[output.FileOutcome], loaded: model.EcgModel, pages: Pages
+) -> Iterator[output.FileOutcome]:
+  """Passes outcomes on, with a page of each."""
+  for outcome in outcomes:
+    pages.add(loaded, outcome)
+    yield outcome

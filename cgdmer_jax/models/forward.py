@@ -21,25 +21,36 @@ from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data import augmentation, preprocessing
 from cgdmer_jax.data.batch import Batch
-from cgdmer_jax.models import cgdmer, masking, report_masking
+from cgdmer_jax.models import (
+  cgdmer,
+  known_amplitude,
+  masking,
+  report_masking,
+)
 
 
 @flax.struct.dataclass
 class Restored:
   """Recordings and their reconstruction.
 
-  The decoder predicts a patch up to its mean and standard deviation. These are
-  taken from the original: only the shape of a patch is restored.
+  A decoder with the target "patch" predicts a patch up to its mean and standard
+  deviation. In `restored` these are taken from the original: it is for scores
+  of the shape. `known_mv` is for people: it holds nothing but what the model
+  knows.
 
   Attributes:
     original: float32 (B, L, T), the preprocessed signal.
     restored: float32 (B, L, T), its reconstruction, of visible patches too.
     mean: float32 (B, L, T), mean of the patch that a sample belongs to.
+    known_mv: float32 (B, L, T), mV, the reconstruction with a height that
+      follows from visible patches, see `known_amplitude.in_millivolt`; None
+      of a baseline.
   """
 
   original: Leaf
   restored: Leaf
   mean: Leaf
+  known_mv: Leaf | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +148,14 @@ class Forward:
       num_visible: greatest number of visible patches of any record.
 
     Returns:
-      Signals in the unit that the model reads.
+      Signals in the unit that the model reads; `known_mv` in mV.
     """
-    patches = self.patches(ecg, lead_valid)
+    with sharding.use(self.mesh):
+      x, unit = preprocessing.preprocess_with_unit(
+        ecg, lead_valid, self.preprocess
+      )
+    length = self.model.config.patch_length
+    patches = preprocessing.patchify(x, length)
     visible = ~hidden & lead_valid[..., None]
     mask = masking.patch_mask(visible, lead_valid, num_visible)
 
@@ -150,9 +166,18 @@ class Forward:
     samples = self.model.apply({"params": params}, method=restore)
     kind = self.model.config.ecg_target
     _, shift, scale = preprocessing.target(patches, visible, kind)
-    restored = samples.astype(jnp.float32) * scale + shift
+    samples = samples.astype(jnp.float32)
     mean = patches.mean(-1, keepdims=True)
-    signals = patches, restored, jnp.broadcast_to(mean, patches.shape)
+    known = known_amplitude.in_millivolt(
+      samples,
+      patches,
+      preprocessing.patchify(ecg.astype(jnp.float32) / 1000.0, length),
+      visible,
+      unit[..., None],
+      kind,
+    )
+    restored = samples * scale + shift
+    signals = patches, restored, jnp.broadcast_to(mean, patches.shape), known
     return Restored(*(x.reshape(ecg.shape) for x in signals))
 
   def train(

@@ -130,6 +130,14 @@ def test_reconstruction_is_in_mv(model, ecg_mv):
   assert np.ptp(restored.original[:, 7], axis=1) == pytest.approx(size, rel=0.3)
   one = model.reconstruct(ecg_mv[0], 500, LEADS, hidden)
   np.testing.assert_allclose(one.restored, restored.restored[0], atol=1e-4)
+  # What is drawn has the height of what is visible, whatever was hidden.
+  higher = ecg_mv.copy()
+  higher[..., 2000:2500] *= 3
+  again = model.reconstruct(higher, 500, LEADS, hidden)
+  part = np.s_[:, :, 420:480]  # the filter spreads over the ends
+  known, other = (np.ptp(x.known_mv[part]) for x in (restored, again))
+  assert other < 1.3 * known
+  assert np.ptp(again.restored[part]) > 2 * np.ptp(restored.restored[part])
   with pytest.raises(UserError, match=r"expected \(12, 10\)"):
     model.reconstruct(ecg_mv, 500, LEADS, hidden[:, :5])
 

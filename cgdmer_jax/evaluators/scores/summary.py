@@ -196,7 +196,7 @@ def _figures(
   """
   drawn = {}
   aurocs = [row for row in rows if row.metric == "AUROC"]
-  per_label = _one_setting(aurocs, tasks)
+  per_label = label_setting(aurocs, tasks)
   if per_label:
     setting = tables.heading(per_label[0], tasks[per_label[0].task])
     drawn["auroc"] = figures.auroc_per_label(
@@ -221,7 +221,7 @@ def _figures(
   return drawn
 
 
-def _one_setting(
+def label_setting(
   rows: Sequence[Row], tasks: Mapping[str, tables.Shown]
 ) -> list[Row]:
   """Rows of the setting that is drawn label by label; see `Task.label_figure`.

@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import supervised_cnn
+from cgdmer_jax.evaluators import embedding_map, supervised_cnn
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.scores import probe_calibration
@@ -42,7 +42,7 @@ def linear_probe(
 
   Returns:
     One outcome per fraction, named "probe_<percent><suffix>", with measures of
-    its calibration.
+    its calibration; among the details "map", see `embedding_map.project`.
 
   Raises:
     UserError: an option is out of range.
@@ -57,8 +57,10 @@ def linear_probe(
     validation.append(
       np.stack([linear.predict(p, data.x["validation"]) for p in probes])
     )
+  details = {"map": embedding_map.project(data.x["test"])}
   return probe_calibration.add(
-    Findings(data.test, tuple(outcomes)), validation, data.y["validation"]
+    Findings(data.test, tuple(outcomes), details=details),
+    *(validation, data.y["validation"]),
   )
 
 

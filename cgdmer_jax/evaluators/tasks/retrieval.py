@@ -16,6 +16,9 @@ frequent each text is in test and nothing of the query. Random order gets less.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from cgdmer_jax.errors import UserError
@@ -27,6 +30,7 @@ from cgdmer_jax.evaluators.tasks import zero_shot
 
 _RECALLS = (1, 5, 10)
 _CHUNK = 1024  # queries compared at once
+_EXAMPLES, _NEAREST = 6, 3  # recordings, and texts of each
 
 
 def ranks(
@@ -219,18 +223,73 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
   return values[order][at].astype(np.float32)
 
 
+def examples(
+  ecg: np.ndarray,
+  reports: np.ndarray,
+  report_ids: np.ndarray,
+  texts: Sequence[str],
+  record_ids: np.ndarray,
+) -> list[dict[str, Any]]:
+  """What some recordings find, for people: spread evenly over the records.
+
+  Args:
+    ecg: (N, D) shared embeddings of the test records.
+    reports: (R, D) shared embeddings of the distinct reports.
+    report_ids: (N,) report of each record.
+    texts: the R reports.
+    record_ids: (N,) ids.
+
+  Returns:
+    For each: `record`, its `report`, the `rank` of that among all texts, and
+    the `nearest` texts with their `similarity`, a cosine.
+  """
+  has_text = data_set.has_text(texts)
+  rows = np.flatnonzero(has_text[report_ids])
+  candidates = np.flatnonzero(
+    np.isin(np.arange(len(texts)), report_ids[rows]) & has_text
+  )
+  rows = rows[np.linspace(0, len(rows) - 1, _EXAMPLES).round().astype(int)]
+  vectors = zero_shot.normalise(reports[candidates])
+  shown = []
+  for row in np.unique(rows):
+    cosines = vectors @ zero_shot.normalise(ecg[row])
+    own = cosines[candidates == report_ids[row]][0]
+    nearest = np.argsort(-cosines, kind="stable")[:_NEAREST]
+    shown.append(
+      {
+        "record": str(record_ids[row]),
+        "report": texts[report_ids[row]],
+        "rank": int((cosines > own).sum()) + 1,
+        "nearest": [
+          {
+            "text": texts[candidates[i]],
+            "similarity": round(float(cosines[i]), 4),
+          }
+          for i in nearest
+        ],
+      }
+    )
+  return shown
+
+
 def run(inputs: Inputs, options: Options) -> Findings:
   """Compares the test records with their reports; see `retrieval`."""
   index = inputs.data.index("test")
-  return retrieval(
-    inputs.store.ecg(inputs.data.test).shared,
-    inputs.store.encoder.report(index.reports).shared,
+  ecg = inputs.store.ecg(inputs.data.test).shared
+  reports = inputs.store.encoder.report(index.reports).shared
+  findings = retrieval(
+    ecg,
+    reports,
     index.report_ids,
     data_set.has_text(index.reports),
     index.subject_ids,
     index.ids,
     num_bootstrap=options.num_bootstrap,
   )
+  findings.details["retrieval"]["examples"] = examples(
+    ecg, reports, index.report_ids, list(index.reports), index.ids
+  )
+  return findings
 
 
 TASK = Task(
