@@ -12,13 +12,11 @@ import ml_collections
 import numpy as np
 import pytest
 
-import cgdmer_jax
 from cgdmer_jax import evaluate, sharding
 from cgdmer_jax.data import preprocessing, views
-from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import data_set, readout, tasks
+from cgdmer_jax.evaluators import data_set, tasks
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.encoders import parse as encoders
 from cgdmer_jax.evaluators.probes import linear
@@ -53,30 +51,6 @@ def config(**changes):
   c.evaluation.update(changes)
   c.evaluation.finetune.update(epochs=1, fractions=(1.0,))
   return c
-
-
-def test_a_packed_run_is_the_run(runs, data_dir, tmp_path):
-  packed = tmp_path / "packed"
-  readout.pack(runs / "clip-0", packed, data_dir, label_sets=("rhythm",))
-  model, run = cgdmer_jax.load(packed), cgdmer_jax.load(runs / "clip-0")
-  ecg = EcgSource("synthetic_ecg/tiny", "test", data_dir).signal(0)["ecg"]
-  embedded = [x.encode_ecg(ecg / 1e3, 100, LEADS)[0] for x in (model, run)]
-  np.testing.assert_allclose(*embedded, atol=2e-2)  # float16
-  texts = [x.encode_report(["sinus rhythm"]) for x in (model, run)]
-  np.testing.assert_allclose(*texts, atol=2e-2)
-  assert model.readout.num_records == 64
-  assert {x.label_set for x in model.readout.labels} == {"rhythm"}
-  assert any(x.slope is None for x in model.readout.labels)
-  with pytest.raises(UserError, match="no calibrated labels"):
-    run.findings(ecg / 1e3, 100, LEADS)
-  with pytest.raises(UserError, match="exists"):
-    readout.pack(runs / "clip-0", packed, data_dir)
-  with pytest.raises(UserError, match="no report encoder"):
-    readout.pack(runs / "mae-0", tmp_path / "b", data_dir)
-  weights = packed / "weights.safetensors"
-  weights.write_bytes(weights.read_bytes()[:-100])
-  with pytest.raises(UserError, match="damaged"):
-    cgdmer_jax.load(packed)
 
 
 def crash(*_, **__):

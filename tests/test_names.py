@@ -9,12 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from cgdmer_jax import evaluate, export, pretrain, sharding, trained_model
+from cgdmer_jax import evaluate, pretrain, sharding, trained_model
 from cgdmer_jax.config import presets
 from cgdmer_jax.data.index import load_index
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import parse
+from cgdmer_jax.exchange import directory
 from cgdmer_jax.train import checkpoint, setup
 from data_builders import build
 from tests import odd_names, toy
@@ -97,7 +98,7 @@ def test_all_that_is_done_with_names(built, compiled_once, tmp_path, seed):
   table = (output / "results/tables.md").read_text(encoding="utf-8")
   assert table.count("\n| ") >= 4  # a line for each encoder
   assert len([*(output / "figures").iterdir()]) == 2
-  export.export(str(workdir), str(bert))
+  directory.export_report_encoder(str(workdir), bert)
   assert (bert / "model.safetensors").exists()
   signals = {i: cinc_corpus.signal(i) for i in range(1, 21)}
   cinc_corpus.write(manual, "csn", signals)

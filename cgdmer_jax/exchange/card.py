@@ -1,4 +1,4 @@
-"""The model card: `README.md` of an export, as the Hugging Face hub shows it."""
+"""The model card: `README.md` of an export, as the hub shows it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _FILES = {
   bundle.WEIGHTS: "parameters, and the configuration in its metadata",
   "config.json": "configuration of the pretraining",
   bundle.TOKENIZER: "tokenizer of reports",
-  bundle.READOUT: "labels with prompts and calibration, known sentences",
+  bundle.READOUT: "labels with prompts and calibration; the most frequent"
+  " sentences of the training reports",
   program.FILE_NAME: "the ECG encoder for `jax.export.deserialize`",
   golden.FILE_NAME: "made-up recordings, and what the model gives for them",
 }
@@ -38,12 +39,14 @@ class About:
   Attributes:
     name: title of the card.
     address: what `cgdmer_jax.load` takes.
+    num_train: records of the training; 0: unknown.
     licence: such as "apache-2.0"; empty: none was given.
     groups: sex and age of test records.
   """
 
   name: str
   address: str
+  num_train: int = 0
   licence: str = ""
   groups: subgroups.Groups = dataclasses.field(default_factory=dict)
 
@@ -94,7 +97,7 @@ def write(
     parameters=sum(x.size for x in jax.tree.leaves(loaded.trained.params)),
     training=_training(loaded),
     terms=_terms(config),
-    data=_data(config),
+    data=_data(config, about.num_train),
     topics=topics,
     has_groups=any(x.groups for x in topics),
     files=[(k, v) for k, v in _FILES.items() if k in names],
@@ -183,12 +186,12 @@ _CORPORA = {
 }
 
 
-def _data(config: Any) -> str:
+def _data(config: Any, num_train: int) -> str:
   name = config.data.dataset
   corpus = _CORPORA.get(name.partition("/")[0])
   text = f"`{name}`, split `{config.data.train}`"
+  text += f" ({num_train:,} records)" if num_train else ""
   text += f": {corpus}." if corpus else "."
-  text += f" The split `{config.data.validation}` was watched."
   if config.init_from:
     text += f" The training started from the weights of {config.init_from}."
   return text

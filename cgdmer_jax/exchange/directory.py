@@ -11,6 +11,7 @@ import numpy as np
 
 from cgdmer_jax import files, trained_model
 from cgdmer_jax.config import fields
+from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError, one_line
 from cgdmer_jax.evaluators import readout_fit
 from cgdmer_jax.evaluators.data_set import DataSet
@@ -66,7 +67,8 @@ def export(
   name = choices.hub_name.rpartition("/")[2] or directory.name
   about = card.About(
     name,
-    f"hf://{choices.hub_name}" if choices.hub_name else str(directory),
+    f"hf://{choices.hub_name}" if choices.hub_name else name,
+    _num_train(loaded, data_dir),
     choices.licence,
     groups,
   )
@@ -148,6 +150,15 @@ def _results(
       f"--results={folder} has no result of these weights; evaluate them there"
     )
   return found
+
+
+def _num_train(loaded: EcgModel, data_dir: pathlib.Path) -> int:
+  """Records of the pretraining; 0 where its data set is not here."""
+  data = loaded.trained.config.data
+  try:
+    return len(EcgSource(data.dataset, data.train, data_dir))
+  except UserError:
+    return 0
 
 
 def _calibrate(
