@@ -113,12 +113,14 @@ def _metadata(found: Sequence[Result], about: About) -> str:
       task_type="zero-shot-classification"
       if outcome.setting == "zero_shot"
       else "feature-extraction",
-      task_name=card_scores.words(result.task, outcome.setting),
       dataset_type=result.dataset,
       dataset_name=result.dataset,
       dataset_split=result.split,
       metric_type="roc_auc",
-      metric_name=f"macro AUROC, {result.label_set}",
+      metric_name=(
+        f"macro AUROC, {result.label_set},"
+        f" {card_scores.words(result.task, outcome.setting)}"
+      ),
       metric_value=round(outcome.evaluation.macro_auroc.value, 4),
     )
     for result in found

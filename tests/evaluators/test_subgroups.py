@@ -50,11 +50,12 @@ def test_each_group_is_scored_on_its_own_records(tmp_path):
 
 def test_a_label_that_a_group_lacks_counts_in_none():
   rng = np.random.default_rng(0)
-  labels = rng.integers(0, 2, (80, 2))
+  labels = rng.integers(0, 2, (80, 3))
+  labels[:, 2] = 1
   labels[:40, 1] = 0  # no B among the first forty
-  test, kept = scoring.make_test_set(np.arange(80), labels, ("A", "B"))
+  test, kept = scoring.make_test_set(np.arange(80), labels, ("A", "B", "C"))
   outcome = scoring.evaluate(
-    test, "zero_shot", rng.random((kept.sum(), 2)), min_positives=5,
+    test, "zero_shot", rng.random((kept.sum(), 3)), min_positives=5,
     num_bootstrap=20,
   )  # fmt: skip
   sex = {x: "female" if int(x) < 40 else "male" for x in test.record_ids}

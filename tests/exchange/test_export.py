@@ -20,7 +20,6 @@ from cgdmer_jax.evaluators.encoders.pretrained import Pretrained
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.exchange import card, directory, golden, program
 from cgdmer_jax.exchange.directory import Choices
-from data_builders import build
 from tests.evaluators import made
 from tests.runs import make_run
 
@@ -34,16 +33,9 @@ def shipped(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-  path = tmp_path_factory.mktemp("data")
-  build.build("synthetic_ecg/tiny", data_dir=path)
-  return path
-
-
-@pytest.fixture(scope="module")
-def run(data_dir, tmp_path_factory):
+def run(tiny_data, tmp_path_factory):
   root = tmp_path_factory.mktemp("runs")
-  return make_run(data_dir, root / "clip", "clip")
+  return make_run(tiny_data, root / "clip", "clip")
 
 
 def test_an_export_is_the_model(shipped):
@@ -179,7 +171,7 @@ def front_matter(text):
   return yaml.safe_load(head), body
 
 
-def test_a_run_with_its_card(run, data_dir, tmp_path):
+def test_a_run_with_its_card(run, tiny_data, tmp_path):
   encoder = Pretrained(str(run), sharding.make_mesh((-1, 1, 1)), 1)
   for task in ("zero_shot", "linear_probe"):
     result = made.make_result(task=task)
@@ -192,15 +184,17 @@ def test_a_run_with_its_card(run, data_dir, tmp_path):
   choices = Choices(
     label_sets=("rhythm",), groups=groups, licence="mit", small=True
   )
-  directory.export(str(run), target, data_dir, choices)
+  directory.export(str(run), target, tiny_data, choices)
   assert not (target / golden.FILE_NAME).exists()
-  check_that_it_is_the_run(target, run, data_dir)
+  check_that_it_is_the_run(target, run, tiny_data)
   head, body = front_matter((target / "README.md").read_text())
   assert head["license"] == "mit" and head["library_name"] == "cgdmer_jax"
   (model_index,) = head["model-index"]
   assert model_index["name"] == "mine"
-  names = {x["task"]["name"] for x in model_index["results"]}
-  assert names == {"zero-shot", "probe 1 %", "probe 100 %"}
+  metrics = [y for x in model_index["results"] for y in x["metrics"]]
+  assert {x["name"] for x in metrics} == {
+    f"macro AUROC, form, {x}" for x in ("zero-shot", "probe 1 %", "probe 100 %")
+  }
   outcome = made.make_result().findings.outcomes[-1].evaluation
   macro, (label, *_) = outcome.macro_auroc, outcome.labels
   row = f"{macro.value:.3f} [{macro.low:.3f}, {macro.high:.3f}]"
@@ -214,14 +208,14 @@ def test_a_run_with_its_card(run, data_dir, tmp_path):
   assert "No licence" not in body and "not known" not in body
   with pytest.raises(UserError, match="results=.* has no result of these"):
     other = Choices(results=tmp_path)
-    directory.export(str(run), tmp_path / "b", data_dir, other)
+    directory.export(str(run), tmp_path / "b", tiny_data, other)
   with pytest.raises(UserError, match="mine exists; choose"):
-    directory.export(str(run), target, data_dir)
+    directory.export(str(run), target, tiny_data)
 
 
-def check_that_it_is_the_run(target, run, data_dir):
+def check_that_it_is_the_run(target, run, tiny_data):
   model, trained = cgdmer_jax.load(target), cgdmer_jax.load(run)
-  ecg = EcgSource("synthetic_ecg/tiny", "test", data_dir).signal(0)["ecg"]
+  ecg = EcgSource("synthetic_ecg/tiny", "test", tiny_data).signal(0)["ecg"]
   both = [x.encode_ecg(ecg / 1e3, 100, LEADS)[0] for x in (model, trained)]
   np.testing.assert_allclose(*both, atol=2e-2)  # float16
   texts = [x.encode_report(["sinus rhythm"]) for x in (model, trained)]
@@ -235,9 +229,9 @@ def check_that_it_is_the_run(target, run, data_dir):
     trained.findings(ecg / 1e3, 100, LEADS)
 
 
-def test_a_run_without_reports_has_no_labels(data_dir, tmp_path):
-  mae = make_run(data_dir, tmp_path / "mae", "mae")
-  directory.export(str(mae), tmp_path / "a", data_dir, Choices(small=True))
+def test_a_run_without_reports_has_no_labels(tiny_data, tmp_path):
+  mae = make_run(tiny_data, tmp_path / "mae", "mae")
+  directory.export(str(mae), tmp_path / "a", tiny_data, Choices(small=True))
   loaded = cgdmer_jax.load(tmp_path / "a")
   assert loaded.readout is None and loaded.trained.step == 7
   text = (tmp_path / "a" / "README.md").read_text()
