@@ -16,7 +16,7 @@ from cgdmer_jax import command, paths
 from cgdmer_jax.errors import UserError
 
 _DATASET = flags.DEFINE_string(
-  "dataset",
+  "calibrate_on",
   "",
   "Built data set whose validation split calibrates; default: that of the run.",
 )

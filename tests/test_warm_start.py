@@ -95,8 +95,6 @@ def test_a_run_is_the_start_of_another(start, tiny_data, tmp_path):
 def test_a_start_that_does_not_fit(
   changes, message, start, tiny_data, tmp_path
 ):
-  changes, message, start, tiny_data, tmp_path
-):
   c = config(1, **({"init_from": str(start)} | changes))
   with pytest.raises(UserError, match=message):
     first_params(c, tmp_path / "run", tiny_data)

@@ -47,7 +47,7 @@ def fit(
     )
   if not names:
     raise UserError(
-      f"{data.name} has no labels to calibrate with; give another --dataset"
+      f"{data.name} has no labels to calibrate with; name another"
     )
   codes = [(name, code) for name in names for code in sets[name]]
   sentences, classes = _embed_classes(trained, sets, names)

@@ -27,7 +27,6 @@ class Topic:
     title: data set and label set.
     records: test records.
     subjects: their patients.
-    label_mode: that of the data set.
     macro: lines of settings.
     measures: lines of measures.
     settings: those of `per_label`.
@@ -40,7 +39,6 @@ class Topic:
   title: str
   records: int
   subjects: int
-  label_mode: str
   macro: Lines
   measures: Lines
   settings: tuple[str, ...]
@@ -51,11 +49,17 @@ class Topic:
 
 
 def topics(found: Sequence[Result], groups: subgroups.Groups) -> list[Topic]:
-  """Results by data set and label set, in the order of the results."""
+  """Results by data set and label set, the smallest label set first."""
   by_topic: dict[tuple[str, str], list[Result]] = {}
-  for result in found:
+  for result in sorted(found, key=_size):
     by_topic.setdefault((result.dataset, result.label_set), []).append(result)
   return [_topic(some, groups) for some in by_topic.values()]
+
+
+def _size(result: Result) -> tuple[str, bool, int]:
+  """Data set, then label sets by their size, then what has no labels."""
+  names = result.findings.test.label_names
+  return result.dataset, not result.label_set, len(names)
 
 
 def words(task: str, setting: str) -> str:
@@ -71,10 +75,9 @@ def _topic(some: Sequence[Result], groups: subgroups.Groups) -> Topic:
   shown = _shown(some)
   subjects = first.findings.test.subjects
   return Topic(
-    title=tables.topic(first),
+    title=tables.topic(first) + ("" if first.label_set else ", without labels"),
     records=len(subjects),
     subjects=len(set(subjects) - {""}) + int((subjects == "").sum()),
-    label_mode=first.label_mode,
     macro=tuple(_macro(name, o.evaluation) for name, o in named),
     measures=tuple(
       _measure(r.task, m) for r in some for m in r.findings.measures if m.main
@@ -85,7 +88,7 @@ def _topic(some: Sequence[Result], groups: subgroups.Groups) -> Topic:
     groups=_groups(some, groups),
     notes=tuple(
       dict.fromkeys(
-        detail["text"]
+        detail["text"].rstrip(".")
         for r in some
         for detail in r.findings.details.values()
         if isinstance(detail, dict) and "text" in detail
