@@ -17,8 +17,9 @@ def load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
 
   Args:
     name_or_directory: "simulated", the weights that come with the package,
-      trained on simulated recordings; a directory that `cgdmer_jax.pack` wrote;
-      or the workdir of a run or one of its checkpoints.
+      trained on simulated recordings; a directory that `cgdmer_jax.export`
+      wrote; `hf://OWNER/NAME`, such a directory on the Hugging Face hub; or the
+      workdir of a run or one of its checkpoints.
 
   Raises:
     UserError: there is no such model, or its files are damaged.

@@ -14,8 +14,8 @@ COMMANDS = {
   "bench": ("cgdmer_jax.main", "bench", "measure how fast training is"),
   "build": ("data_builders.build", "", "build a data set"),
   "predict": ("cgdmer_jax.predict", "", "findings of recordings in files"),
-  "pack": ("cgdmer_jax.pack", "", "one file from a run, for `predict`"),
-  "export": ("cgdmer_jax.export", "", "write the report encoder of a run"),
+  "export": ("cgdmer_jax.export", "", "a directory for others from a run"),
+  "selftest": ("cgdmer_jax.selftest", "", "check such a directory"),
   "list": ("cgdmer_jax.listing", "", "list presets, data sets, tasks, runs"),
 }
 

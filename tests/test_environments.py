@@ -24,7 +24,8 @@ CODE = """
 import os, pathlib, sys
 {set_ups}
 from absl import flags
-from cgdmer_jax import errors, export, pretrain
+from cgdmer_jax import errors, pretrain
+from cgdmer_jax.exchange import directory
 from tests import toy
 
 flags.FLAGS.mark_as_parsed()
@@ -40,7 +41,7 @@ if __name__ == "__main__":
     print(e)
   config.data.num_workers = 0
   assert pretrain.run(config, workdir, data_dir)
-  export.export(str(workdir), str(workdir / "bert"))
+  directory.export_report_encoder(str(workdir), workdir / "bert")
 """
 
 

@@ -12,37 +12,27 @@ import ml_collections
 import numpy as np
 import pytest
 
-import cgdmer_jax
 from cgdmer_jax import evaluate, sharding
 from cgdmer_jax.data import preprocessing, views
-from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.evaluators import data_set, readout, tasks
+from cgdmer_jax.evaluators import data_set, tasks
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.encoders import parse as encoders
 from cgdmer_jax.evaluators.probes import linear
 from cgdmer_jax.evaluators.task import Source
 from cgdmer_jax.evaluators.tasks import transfer
 from configs import benchmark
-from data_builders import build
 from tests import toy
 from tests.runs import make_run
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-  path = tmp_path_factory.mktemp("data")
-  build.build("synthetic_ecg/tiny", data_dir=path)
-  return path
-
-
-@pytest.fixture(scope="module")
-def runs(data_dir, tmp_path_factory):
+def runs(tiny_data, tmp_path_factory):
   root = tmp_path_factory.mktemp("runs")
   for seed in range(2):
-    make_run(data_dir, root / f"clip-{seed}", "clip", seed)
-  make_run(data_dir, root / "mae-0", "mae")
+    make_run(tiny_data, root / f"clip-{seed}", "clip", seed)
+  make_run(tiny_data, root / "mae-0", "mae")
   return root
 
 
@@ -55,36 +45,12 @@ def config(**changes):
   return c
 
 
-def test_a_packed_run_is_the_run(runs, data_dir, tmp_path):
-  packed = tmp_path / "packed"
-  readout.pack(runs / "clip-0", packed, data_dir, label_sets=("rhythm",))
-  model, run = cgdmer_jax.load(packed), cgdmer_jax.load(runs / "clip-0")
-  ecg = EcgSource("synthetic_ecg/tiny", "test", data_dir).signal(0)["ecg"]
-  embedded = [x.encode_ecg(ecg / 1e3, 100, LEADS)[0] for x in (model, run)]
-  np.testing.assert_allclose(*embedded, atol=2e-2)  # float16
-  texts = [x.encode_report(["sinus rhythm"]) for x in (model, run)]
-  np.testing.assert_allclose(*texts, atol=2e-2)
-  assert model.readout.num_records == 64
-  assert {x.label_set for x in model.readout.labels} == {"rhythm"}
-  assert any(x.slope is None for x in model.readout.labels)
-  with pytest.raises(UserError, match="no calibrated labels"):
-    run.findings(ecg / 1e3, 100, LEADS)
-  with pytest.raises(UserError, match="exists"):
-    readout.pack(runs / "clip-0", packed, data_dir)
-  with pytest.raises(UserError, match="no report encoder"):
-    readout.pack(runs / "mae-0", tmp_path / "b", data_dir)
-  weights = packed / "weights.safetensors"
-  weights.write_bytes(weights.read_bytes()[:-100])
-  with pytest.raises(UserError, match="damaged"):
-    cgdmer_jax.load(packed)
-
-
 def crash(*_, **__):
   raise ZeroDivisionError
 
 
 def test_benchmark_goes_on_where_it_stopped(
-  runs, data_dir, tmp_path, monkeypatch, capsys
+  runs, tiny_data, tmp_path, monkeypatch, capsys
 ):
   c = config(
     tasks=(
@@ -97,16 +63,16 @@ def test_benchmark_goes_on_where_it_stopped(
   with monkeypatch.context() as patch:
     patch.setitem(tasks.TASKS, "retrieval", broken)
     with pytest.raises(ZeroDivisionError):
-      evaluate.run(c, tmp_path, data_dir)
+      evaluate.run(c, tmp_path, tiny_data)
   before = {
     p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob("*/*.json")
   }
   assert len(before) == 3  # zero-shot, probe and fine-tuning of the first run
-  assert evaluate.run(c, tmp_path, data_dir)
+  assert evaluate.run(c, tmp_path, tiny_data)
   assert all(p.stat().st_mtime_ns == time for p, time in before.items())
   check_what_a_benchmark_leaves(tmp_path)
   capsys.readouterr()
-  check_that_nothing_is_done_twice(c, tmp_path, data_dir, monkeypatch)
+  check_that_nothing_is_done_twice(c, tmp_path, tiny_data, monkeypatch)
   printed = capsys.readouterr().out.replace("\n", " ")
   assert printed.count("over up to 2 pretraining seeds") == 2
 
@@ -152,14 +118,14 @@ def check_what_a_benchmark_leaves(workdir):
   }
 
 
-def check_that_nothing_is_done_twice(c, workdir, data_dir, monkeypatch):
+def check_that_nothing_is_done_twice(c, workdir, tiny_data, monkeypatch):
   monkeypatch.setattr(features, "extract", crash)
-  evaluate.run(c, workdir, data_dir)
+  evaluate.run(c, workdir, tiny_data)
   num_features = len([*(workdir / "features").iterdir()])
   # So it is when everything was copied elsewhere, and is of another time.
   runs = pathlib.Path(c.encoders.partition("/*")[0])
   copy = workdir / "copy"
-  shutil.copytree(data_dir, copy / "data")
+  shutil.copytree(tiny_data, copy / "data")
   shutil.copytree(runs, copy / "runs")
   for name in ("features", "results"):
     shutil.copytree(workdir / name, copy / "work" / name)
@@ -167,7 +133,7 @@ def check_that_nothing_is_done_twice(c, workdir, data_dir, monkeypatch):
     os.utime(path, (1e9, 1e9))
   elsewhere = ml_collections.ConfigDict(c.to_dict())
   elsewhere.encoders = c.encoders.replace(str(runs), str(copy / "runs"))
-  data_dir, workdir, c = copy / "data", copy / "work", elsewhere
+  tiny_data, workdir, c = copy / "data", copy / "work", elsewhere
 
   # And when encoders have other names, in other company.
   def rename(parsed):
@@ -179,25 +145,25 @@ def check_that_nothing_is_done_twice(c, workdir, data_dir, monkeypatch):
 
   with monkeypatch.context() as patch:
     patch.setattr(encoders, "_name_apart", rename)
-    evaluate.run(c, workdir, data_dir)
+    evaluate.run(c, workdir, tiny_data)
   assert "| mae! |" in (workdir / "results/tables.md").read_text()
   assert len([*(workdir / "features").iterdir()]) == num_features
   # Other options are other results.
   c.evaluation.update(tasks=("linear_probe",), seeds=1)
   monkeypatch.setattr(linear, "fit", crash)
   with pytest.raises(ZeroDivisionError):
-    evaluate.run(c, workdir, data_dir)
+    evaluate.run(c, workdir, tiny_data)
 
 
-def test_a_task_that_nobody_can_do_is_an_error(runs, data_dir, tmp_path):
+def test_a_task_that_nobody_can_do_is_an_error(runs, tiny_data, tmp_path):
   c = config()
   c.evaluation.tasks = ("zero_shot",)
   c.encoders = f"{runs}/mae-0"
   with pytest.raises(UserError, match="'mae' has no report encoder"):
-    evaluate.run(c, tmp_path, data_dir)
+    evaluate.run(c, tmp_path, tiny_data)
   c.evaluation.update(tasks=("linear_probe",), representation="specific")
   with pytest.raises(UserError, match="no modality-specific part"):
-    evaluate.run(c, tmp_path, data_dir)
+    evaluate.run(c, tmp_path, tiny_data)
   assert not (tmp_path / "results").exists()
 
 
@@ -210,15 +176,15 @@ def test_a_task_that_nobody_can_do_is_an_error(runs, data_dir, tmp_path):
     ({"prompts": "none.json", "tasks": ("zero_shot",)}, "cannot read the prom"),
   ],
 )
-def test_mistakes_are_explained(runs, data_dir, tmp_path, changes, message):
+def test_mistakes_are_explained(runs, tiny_data, tmp_path, changes, message):
   c = config()
   c.evaluation.update(changes)
   c.encoders = f"{runs}/clip-0"
   with pytest.raises(UserError, match=message):
-    evaluate.run(c, tmp_path, data_dir)
+    evaluate.run(c, tmp_path, tiny_data)
 
 
-def test_names_of_encoders(runs, data_dir):
+def test_names_of_encoders(runs, tiny_data):
   mesh = sharding.make_mesh((-1, 1, 1))
 
   def parse(names):
@@ -236,7 +202,7 @@ def test_names_of_encoders(runs, data_dir):
   ]
   # Runs of one recipe that differ in more than their seed have other names.
   other = runs / "others" / "wide"
-  make_run(data_dir, other, "clip", 0, **{"mask.time_ratio": 0.3})
+  make_run(tiny_data, other, "clip", 0, **{"mask.time_ratio": 0.3})
   names = [e.identity.name for e in parse(f"{runs}/clip-*,{other}")]
   assert names == ["clip (clip)", "clip (clip)", "clip (wide)"]
   # Once is enough, and not everything beside runs is one.
@@ -259,11 +225,11 @@ def test_names_of_encoders(runs, data_dir):
       parse(wrong)
 
 
-def test_a_run_that_is_not_done_is_no_seed_of_others(data_dir, tmp_path):
+def test_a_run_that_is_not_done_is_no_seed_of_others(tiny_data, tmp_path):
   mesh = sharding.make_mesh((-1, 1, 1))
   for seed, steps in enumerate((7, 7, 9)):
     make_run(
-      data_dir, tmp_path / f"{seed}", "mae", seed, **{"train.steps": steps}
+      tiny_data, tmp_path / f"{seed}", "mae", seed, **{"train.steps": steps}
     )
   parsed = encoders.parse(f"{tmp_path}/*", mesh, 16)
   assert [e.identity.name for e in parsed] == ["mae", "mae", "mae, step 7"]
@@ -290,7 +256,7 @@ def test_features_of_others_with_one_file_name(tmp_path):
 
 
 def test_each_source_of_a_transfer_is_a_result_of_its_own(
-  runs, data_dir, tmp_path, monkeypatch
+  runs, tiny_data, tmp_path, monkeypatch
 ):
   """Sources with different findings are not cut to what they share."""
   names = ("synthetic_ecg/tiny", "csn/100hz")
@@ -301,7 +267,7 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
       self.name = name
 
     def source(self, split):
-      return EcgSource("synthetic_ecg/tiny", split, data_dir)
+      return EcgSource("synthetic_ecg/tiny", split, tiny_data)
 
   def sources(data, label_set, others):
     (other,) = others
@@ -313,14 +279,14 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
       return {name: ((name,), (name,)) for name in labels}
     return {"first": (label_sets[source][:1], labels[:1])}
 
-  label_sets = EcgSource("synthetic_ecg/tiny", "test", data_dir).label_sets
+  label_sets = EcgSource("synthetic_ecg/tiny", "test", tiny_data).label_sets
   changed = dataclasses.replace(tasks.TASKS["transfer"], sources=sources)
   monkeypatch.setitem(tasks.TASKS, "transfer", changed)
   monkeypatch.setattr(evaluate, "DataSet", Renamed)
   monkeypatch.setattr(transfer, "common_findings", common_findings)
   c = config(tasks=("transfer",), datasets=",".join(names))
   c.encoders = f"{runs}/mae-0"
-  evaluate.run(c, tmp_path, data_dir)
+  evaluate.run(c, tmp_path, tiny_data)
   folders = {p.name for p in (tmp_path / "results").iterdir() if p.is_dir()}
   assert folders == {
     f"transfer-{a.replace('/', '_')}-superclass_from_{b.replace('/', '_')}_{s}"
@@ -329,14 +295,14 @@ def test_each_source_of_a_transfer_is_a_result_of_its_own(
   }
 
 
-def test_random_encoders_of_all_preprocessing(runs, data_dir):
+def test_random_encoders_of_all_preprocessing(runs, tiny_data):
   mesh = sharding.make_mesh((-1, 1, 1))
   grid = encoders.parse(f"{runs}/clip-0,random_grid", mesh, 16)[1:]
   assert len(grid) == 12
   names = [e.identity.name for e in grid]
   assert "random, 50 Hz, lead, above 0.5 Hz" in names
   assert "random, 100 Hz, fixed, unfiltered" in names
-  source = EcgSource("synthetic_ecg/tiny", "test[:5]", data_dir)
+  source = EcgSource("synthetic_ecg/tiny", "test[:5]", tiny_data)
   pair = [
     grid[names.index(f"random, {rate} Hz, record, unfiltered")]
     for rate in (100, 50)
@@ -350,11 +316,11 @@ def test_random_encoders_of_all_preprocessing(runs, data_dir):
   assert np.corrcoef(ecg[1], whole[1, ::2])[0, 1] > 0.95
 
 
-def test_random_convolutions_see_what_is_given(runs, data_dir):
+def test_random_convolutions_see_what_is_given(runs, tiny_data):
   del runs
   mesh = sharding.make_mesh((-1, 1, 1))
   (encoder,) = encoders.parse("random_convolutions", mesh, 8)
-  source = EcgSource("synthetic_ecg/tiny", "test[:9]", data_dir)
+  source = EcgSource("synthetic_ecg/tiny", "test[:9]", tiny_data)
   shared = encoder.ecg(source).shared
   assert shared.shape == (9, 2010) and np.isfinite(shared).all()
   # By hand, for the kernels of the first length and dilation.

@@ -9,14 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from cgdmer_jax import evaluate, export, pretrain, sharding, trained_model
+from cgdmer_jax import evaluate, pretrain, sharding, trained_model
 from cgdmer_jax.config import presets
 from cgdmer_jax.data.index import load_index
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import parse
+from cgdmer_jax.exchange import directory
 from cgdmer_jax.train import checkpoint, setup
-from data_builders import build
 from tests import odd_names, toy
 from tests.data_builders import cinc_corpus
 
@@ -24,13 +24,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 # A comma separates encoders; a path that has one is found all the same.
 PUNCTUATION = "".join(c for c in string.punctuation if c not in "/\\")
 NAME = f"_$x_1$\n{PUNCTUATION} größe 心電図"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-  path = tmp_path_factory.mktemp("data")
-  build.build("synthetic_ecg/tiny", data_dir=path)
-  return path
 
 
 def features(path, data_dir):
@@ -62,7 +55,7 @@ def compiled_once():
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])
-def test_all_that_is_done_with_names(built, compiled_once, tmp_path, seed):
+def test_all_that_is_done_with_names(tiny_data, compiled_once, tmp_path, seed):
   """One that holds all of ASCII punctuation, and random ones."""
   names = [NAME] * 7
   if seed is not None:
@@ -71,7 +64,7 @@ def test_all_that_is_done_with_names(built, compiled_once, tmp_path, seed):
     tmp_path / str(i) / name for i, name in enumerate(names)
   )
   data.parent.mkdir()
-  shutil.copytree(built, data)
+  shutil.copytree(tiny_data, data)
   config = toy.get_config("recipe=clip").unlock()
   config.train.update(steps=2, checkpoint_every=1, keep_checkpoints=2)
   config.evaluation.update(tasks=(), label_sets=("superclass",), datasets="")
@@ -97,7 +90,7 @@ def test_all_that_is_done_with_names(built, compiled_once, tmp_path, seed):
   table = (output / "results/tables.md").read_text(encoding="utf-8")
   assert table.count("\n| ") >= 4  # a line for each encoder
   assert len([*(output / "figures").iterdir()]) == 2
-  export.export(str(workdir), str(bert))
+  directory.export_report_encoder(str(workdir), bert)
   assert (bert / "model.safetensors").exists()
   signals = {i: cinc_corpus.signal(i) for i in range(1, 21)}
   cinc_corpus.write(manual, "csn", signals)
@@ -109,18 +102,18 @@ def projection(workdir):
   return trained_model.load(workdir, mesh).params["ecg_projection"]["kernel"]
 
 
-def test_a_backslash_is_refused_before_anything_is_made(built, tmp_path):
+def test_a_backslash_is_refused_before_anything_is_made(tiny_data, tmp_path):
   with pytest.raises(UserError, match="backslash"):
-    pretrain.run(toy.get_config(), tmp_path / "a\\b", built)
+    pretrain.run(toy.get_config(), tmp_path / "a\\b", tiny_data)
   assert not [*tmp_path.iterdir()]
   with pytest.raises(UserError, match="backslash"):
     checkpoint.steps(tmp_path / "a\\b")
 
 
-def test_addresses_are_no_folders(built, tmp_path):
+def test_addresses_are_no_folders(tiny_data, tmp_path):
   known = "--config.evaluation.datasets=synthetic_ecg/tiny"
   given = "--workdir=gs://bucket/run"
-  done = main(tmp_path, known, f"--data_dir={built}", given)
+  done = main(tmp_path, known, f"--data_dir={tiny_data}", given)
   assert done.returncode == 2
   assert done.stderr.splitlines()[-1].startswith(f"error: {given} is no path")
   assert not [*tmp_path.iterdir()]
@@ -145,8 +138,8 @@ def main(folder, *arguments, **environment):
   )
 
 
-def test_a_terminal_that_cannot_show_a_name(built, tmp_path):
-  features(tmp_path / "größe.npz", built)
+def test_a_terminal_that_cannot_show_a_name(tiny_data, tmp_path):
+  features(tmp_path / "größe.npz", tiny_data)
   done = main(
     tmp_path,
     "--config.encoders=größe.npz",
@@ -154,7 +147,7 @@ def test_a_terminal_that_cannot_show_a_name(built, tmp_path):
     "--config.evaluation.label_sets=('superclass',)",
     "--config.evaluation.min_positives=2",
     "--config.evaluation.num_bootstrap=20",
-    f"--data_dir={built}",
+    f"--data_dir={tiny_data}",
     "--workdir=~/run",
     PYTHONIOENCODING="ascii",
     HOME=str(tmp_path / "home"),

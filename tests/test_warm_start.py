@@ -9,15 +9,7 @@ import pytest
 from cgdmer_jax import pretrain, sharding, trained_model
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.train import checkpoint, metrics
-from data_builders import build
 from tests import toy
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-  path = tmp_path_factory.mktemp("data")
-  build.build("synthetic_ecg/tiny", data_dir=path)
-  return path
 
 
 def config(steps, **changes):
@@ -29,13 +21,13 @@ def config(steps, **changes):
 
 
 @pytest.fixture(scope="module")
-def start(data_dir, tmp_path_factory):
+def start(tiny_data, tmp_path_factory):
   """A run of two steps, prolonged to three."""
   workdir = tmp_path_factory.mktemp("start")
-  assert pretrain.run(config(2), workdir, data_dir)
+  assert pretrain.run(config(2), workdir, tiny_data)
   (workdir / "complete").touch()
   before = (workdir / "checkpoints/2/default/manifest.ocdbt").read_bytes()
-  assert pretrain.run(config(3), workdir, data_dir)
+  assert pretrain.run(config(3), workdir, tiny_data)
   after = (workdir / "checkpoints/2/default/manifest.ocdbt").read_bytes()
   assert before == after
   return workdir
@@ -46,35 +38,35 @@ def params(workdir):
   return jax.device_get(trained_model.load(workdir, mesh).params)
 
 
-def test_a_finished_run_is_prolonged(start, data_dir):
+def test_a_finished_run_is_prolonged(start, tiny_data):
   assert sorted(checkpoint.steps(start)) == [1, 2, 3]
   steps = [row["step"] for row in metrics.read_metrics(start)]
   assert steps == sorted(steps) and steps[-1] == 3
   assert json.loads((start / "config.json").read_text())["train"]["steps"] == 3
   assert not (start / "complete").exists()  # main makes it at the end
   with pytest.raises(UserError, match="holds a run with train.steps=3, not 2"):
-    pretrain.run(config(2), start, data_dir)
+    pretrain.run(config(2), start, tiny_data)
 
 
-def first_params(c, workdir, data_dir):
+def first_params(c, workdir, tiny_data):
   """Parameters before the first step."""
-  prepared, c = pretrain.prepare(c, workdir, data_dir)
+  prepared, c = pretrain.prepare(c, workdir, tiny_data)
   with checkpoint.Checkpointer(workdir, keep=1) as checkpointer:
     state = pretrain._first_state(prepared.training, checkpointer, c)
   assert int(state.step) == 0
   return jax.device_get(state.params)
 
 
-def test_a_run_is_the_start_of_another(start, data_dir, tmp_path):
+def test_a_run_is_the_start_of_another(start, tiny_data, tmp_path):
   c = config(3, seed=5, init_from=str(start))
   c.data.train = "train[:64]"  # other words, were they learnt
   old = params(start)
-  new = first_params(c, tmp_path / "run", data_dir)
+  new = first_params(c, tmp_path / "run", tiny_data)
   jax.tree.map(np.testing.assert_array_equal, old, new)
   first, second, third = (tmp_path / "run", start, tmp_path / "part")
   # The ECG side alone, with other words.
   c.init_parts = ("ecg_encoder",)
-  new = first_params(c, third, data_dir)
+  new = first_params(c, third, tiny_data)
   jax.tree.map(
     np.testing.assert_array_equal, old["ecg_encoder"], new["ecg_encoder"]
   )
@@ -100,7 +92,9 @@ def test_a_run_is_the_start_of_another(start, data_dir, tmp_path):
     ({"init_from": "gs://b/x"}, "--config.init_from=gs://b/x is no path"),
   ],
 )
-def test_a_start_that_does_not_fit(changes, message, start, data_dir, tmp_path):
+def test_a_start_that_does_not_fit(
+  changes, message, start, tiny_data, tmp_path
+):
   c = config(1, **({"init_from": str(start)} | changes))
   with pytest.raises(UserError, match=message):
-    first_params(c, tmp_path / "run", data_dir)
+    first_params(c, tmp_path / "run", tiny_data)

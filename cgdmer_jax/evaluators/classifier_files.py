@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import scipy.optimize
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 from cgdmer_jax.config import saved
-from cgdmer_jax.evaluators.probes import logistic
 
 FORMAT = 1
 
@@ -58,23 +56,3 @@ def make(
     "config.json": saved.to_json(config).encode(),
     "classifier.json": (json.dumps(document, indent=1) + "\n").encode(),
   }
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-  """The temperature with the least log-loss (Guo et al. 2017).
-
-  Args:
-    logits: (N, L) of records that were not trained on.
-    labels: (N, L) 0 or 1.
-
-  Returns:
-    From 0.05 to 20.
-  """
-
-  def loss(log_temperature: float) -> float:
-    scaled = logits.astype(np.float64) / np.exp(log_temperature)
-    return float(logistic.log_loss(scaled, labels).mean())
-
-  bounds = np.log(0.05), np.log(20.0)
-  found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
-  return float(np.exp(found.x))

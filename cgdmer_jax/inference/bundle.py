@@ -1,9 +1,11 @@
 """A model in one directory, without its checkpoints, that runs anywhere.
 
-weights.safetensors   parameters and the arrays of the readout
+weights.safetensors   parameters and the arrays of the readout; its metadata
+                      have the configuration, too
 config.json           configuration of the pretraining
 tokenizer/            of reports
-readout.json          labels, sentences and calibration; absent without one
+readout.json          labels with their prompts and calibration, sentences of
+                      reports; absent without a report encoder
 """
 
 from __future__ import annotations
@@ -39,59 +41,55 @@ _PARAMS, _READOUT_ARRAYS = "params/", "readout/"
 
 
 def is_bundle(directory: pathlib.Path) -> bool:
-  """Whether a directory holds a model that `save` wrote."""
+  """Whether a directory holds a model that `write` wrote."""
   return (directory / WEIGHTS).is_file()
 
 
-def save(
-  directory: pathlib.Path, trained: TrainedModel, readout: Readout | None
+def write(
+  folder: pathlib.Path, trained: TrainedModel, readout: Readout | None
 ) -> None:
-  """Writes a model; arrays are rounded to float16.
-
-  Args:
-    directory: must not exist.
-    trained: the model.
-    readout: its labels and calibration.
-
-  Raises:
-    UserError: `directory` exists.
-  """
-  if directory.exists():
-    raise UserError(f"{directory} exists; choose another name")
+  """Writes a model into an empty folder; arrays are rounded to float16."""
   flat = traverse_util.flatten_dict(jax.device_get(trained.params), sep="/")
   arrays = {_PARAMS + name: x for name, x in flat.items()}
   if readout:
     arrays |= {_READOUT_ARRAYS + k: x for k, x in readout.arrays().items()}
+  text = saved.to_json(trained.config)
   metadata = {
     "format": _FORMAT,
     "name": trained.name,
     "step": trained.step,
     "vocabulary": dataclasses.asdict(trained.model.vocabulary),
+    "config": json.loads(text),
   }
-  with files.replacing(directory) as temporary:
-    temporary.mkdir()
-    weights = safetensors.numpy.save(
-      {name: np.asarray(x, np.float16) for name, x in arrays.items()},
-      {"cgdmer_jax": json.dumps(metadata)},
-    )
-    files.write(temporary / WEIGHTS, weights)
-    files.write(temporary / saved.FILE_NAME, saved.to_json(trained.config))
-    longest = trained.config.report.max_length
-    reports.save_tokenizer(trained.tokenizer, temporary / TOKENIZER, longest)
-    if readout:
-      files.write(temporary / READOUT, readout.to_json())
+  weights = safetensors.numpy.save(
+    {name: np.asarray(x, np.float16) for name, x in arrays.items()},
+    {"cgdmer_jax": json.dumps(metadata)},
+  )
+  files.write(folder / WEIGHTS, weights)
+  files.write(folder / saved.FILE_NAME, text)
+  longest = trained.config.report.max_length
+  reports.save_tokenizer(trained.tokenizer, folder / TOKENIZER, longest)
+  if readout:
+    files.write(folder / READOUT, readout.to_json())
 
 
 def load(
   directory: pathlib.Path, mesh: jax.sharding.Mesh
 ) -> tuple[TrainedModel, Readout | None]:
-  """Reads what `save` wrote; the parameters are whole on every device.
+  """Reads what `write` wrote; the parameters are whole on every device.
 
   Raises:
     UserError: a file is missing or damaged, or a newer version wrote it.
   """
   metadata, arrays = _read_weights(directory / WEIGHTS)
   config = saved.read(directory)
+  if "config" in metadata:
+    inside = {k: x for k, x in metadata["config"].items() if k != "format"}
+    if saved.complete(inside) != config:
+      raise UserError(
+        f"{directory / saved.FILE_NAME} is not the configuration in {WEIGHTS};"
+        " restore it, or export the run again"
+      )
   fields = metadata["vocabulary"]
   for name in ("special_ids", "separator_ids"):
     fields[name] = tuple(fields.get(name, ()))
@@ -123,8 +121,8 @@ def _read_weights(
       arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
   except (OSError, KeyError, ValueError, safetensors.SafetensorError) as e:
     raise UserError(
-      f"{path} is no model of cgdmer_jax, or damaged ({one_line(e)}); pack the"
-      " run again"
+      f"{path} is no model of cgdmer_jax, or damaged ({one_line(e)});"
+      " export the run again"
     ) from e
   if metadata["format"] > _FORMAT:
     raise UserError(

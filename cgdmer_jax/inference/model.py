@@ -13,7 +13,7 @@ import numpy as np
 
 from cgdmer_jax import paths, sharding, trained_model
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.inference import bundle, result
+from cgdmer_jax.inference import bundle, hub, result
 from cgdmer_jax.inference.readout import Readout, unit
 from cgdmer_jax.inference.result import Finding, Prepared, RecordResult
 from cgdmer_jax.models.forward import Restored
@@ -259,7 +259,7 @@ class EcgModel:
     if self.readout is None:
       raise UserError(
         "this model has no calibrated labels; make them with python -m"
-        " cgdmer_jax.pack, or ask with sentences of your own"
+        " cgdmer_jax.export, or ask with sentences of your own"
       )
     return self.readout
 
@@ -308,6 +308,8 @@ def load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
   name = os.fspath(name_or_directory)
   mesh = sharding.make_mesh((-1, 1, 1))
   shipped = sorted(x.name for x in SHIPPED.glob("*") if bundle.is_bundle(x))
+  if name.startswith(hub.PREFIX):
+    return EcgModel(*bundle.load(hub.fetch(name), mesh))
   directory = SHIPPED / name if name in shipped else paths.local(name, "load")
   if bundle.is_bundle(directory):
     return EcgModel(*bundle.load(directory, mesh))

@@ -181,6 +181,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _to_table(outcomes, model) -> Iterator[str]:
+  has_findings = False
   for outcome in outcomes:
     result = outcome.result
     if result is None:
@@ -188,6 +189,7 @@ def _to_table(outcomes, model) -> Iterator[str]:
         yield f"{outcome.file}\n  failed: {outcome.reason}\n"
       continue
     prepared = result.prepared
+    has_findings |= bool(result.findings)
     yield (
       f"{outcome.file}\n  {prepared.format}, {prepared.seconds:.1f} s at"
       f" {prepared.recording.sampling_rate:g} Hz, leads"
@@ -207,7 +209,7 @@ def _to_table(outcomes, model) -> Iterator[str]:
       yield f"  {sentence.similarity:6.3f}  {sentence.text!r}{higher}\n"
     for sentence in result.evidence:
       yield f"  near {sentence.similarity:.2f}: {sentence.text!r}\n"
-  if model.readout:
+  if has_findings:
     yield f"Probabilities are calibrated on {model.readout.dataset}.\n"
   yield f"{NOTICE}\n"
 

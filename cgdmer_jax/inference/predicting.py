@@ -62,7 +62,7 @@ def run(
   if loaded.readout is None and not texts:
     raise UserError(
       f"--model={model_name} has no calibrated labels; give --sentences, or"
-      " pack it with python -m cgdmer_jax.pack"
+      " export it with python -m cgdmer_jax.export"
     )
   counts = {"ok": 0, "failed": 0, "skipped": 0}
   outcomes = folders.run(loaded, listed, texts, defaults)

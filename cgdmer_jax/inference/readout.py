@@ -11,7 +11,7 @@ import numpy as np
 
 from cgdmer_jax.errors import UserError, one_line
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Label:
     slope: of the logit of the probability over the cosine; None where there
       were too few positives, and then there is no probability.
     offset: of that logit.
+    sentences: prompts that its vector is the mean of; empty where unknown.
   """
 
   label_set: str
@@ -34,6 +35,7 @@ class Label:
   positives: int
   slope: float | None
   offset: float | None
+  sentences: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,18 +105,23 @@ def from_parts(text: str, arrays: Mapping[str, np.ndarray]) -> Readout:
         f"the readout has format {number}, this version reads up to {FORMAT};"
         " use a newer version of cgdmer_jax"
       )
-    labels = tuple(Label(**label) for label in document.pop("labels"))
+    labels = tuple(
+      Label(**label | {"sentences": tuple(label.get("sentences", ()))})
+      for label in document.pop("labels")
+    )
     document["statements"] = tuple(document["statements"])
     document["amplitude"] = tuple(document["amplitude"])
     named = {name: np.asarray(arrays[name], np.float32) for name in _ARRAYS}
     readout = Readout(labels=labels, **document, **named)
   except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as e:
     raise UserError(
-      f"the readout is damaged ({one_line(e)}); pack the run again"
+      f"the readout is damaged ({one_line(e)}); export the run again"
     ) from e
   sizes = len(readout.labels), len(readout.statements)
   if sizes != (len(readout.classes), len(readout.vectors)):
-    raise UserError("the readout is damaged (its sizes differ); pack it again")
+    raise UserError(
+      "the readout is damaged (its sizes differ); export the run again"
+    )
   return readout
 
 

@@ -7,8 +7,11 @@ import pytest
 import scipy.special
 from sklearn import metrics
 
-from cgdmer_jax.evaluators.scores import probe_calibration as calibration
-from cgdmer_jax.evaluators.scores import scoring
+from cgdmer_jax.evaluators.scores import (
+  calibration,
+  probe_calibration,
+  scoring,
+)
 
 
 def planted(n, temperature=1.0, seed=0):
@@ -24,7 +27,7 @@ def measure(scores, labels, validation, validation_labels):
   subjects = np.arange(len(labels)) // 2
   test, _ = scoring.make_test_set(subjects, labels, ("a", "b", "c"))
   outcome = scoring.evaluate(test, "probe_100", scores, num_bootstrap=200)
-  measures, fitted = calibration.measure(
+  measures, fitted = probe_calibration.measure(
     test, outcome, validation, validation_labels
   )
   return {m.name: m for m in measures}, fitted
@@ -45,9 +48,11 @@ def test_thresholds_are_those_of_the_roc_curve():
     scores = rng.integers(0, 12, 60).astype(float)  # many are equal
     labels = (rng.random(60) < scores / 12).astype(np.uint8)
     fpr, tpr, cuts = metrics.roc_curve(labels, scores, drop_intermediate=False)
-    ours = calibration.youden_threshold(labels, scores)
+    ours = probe_calibration.youden_threshold(labels, scores)
     assert ours == cuts[1:][np.argmax((tpr - fpr)[1:])]
-  assert calibration.youden_threshold(np.ones(4, np.uint8), scores[:4]) is None
+  assert (
+    probe_calibration.youden_threshold(np.ones(4, np.uint8), scores[:4]) is None
+  )
 
 
 def test_numbers_are_those_of_scikit_learn_and_of_loops():
@@ -88,7 +93,7 @@ def test_numbers_are_those_of_scikit_learn_and_of_loops():
   )
   assert after.high < before.low
   assert all(len(m.samples) == 200 and not m.main for m in found.values())
-  text = calibration._sentence([*found.values()], [temperature])
+  text = probe_calibration._sentence([*found.values()], [temperature])
   assert f"calibration error {after.value:.3f} at temperature" in text
   assert list(fitted["thresholds"]) == ["a", "b"]  # c is in all records
 
@@ -104,6 +109,8 @@ def test_a_class_that_validation_lacks_has_no_threshold():
   assert "sensitivity" not in found
   assert fitted["thresholds"] == {"a": [None] * 2, "b": [None] * 2}
   json.dumps(fitted, allow_nan=False)
-  assert "thresholds" not in calibration._sentence([*found.values()], [1.0])
+  assert "thresholds" not in probe_calibration._sentence(
+    [*found.values()], [1.0]
+  )
   few, fitted = measure(scores[:8], labels[:8], known[None], nothing)
   assert (few, fitted) == ({}, {})

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cgdmer_jax import export, pretrain
+from cgdmer_jax import pretrain
 from cgdmer_jax.data import batch as batch_lib
 from cgdmer_jax.data import reports
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.exchange import directory
 from cgdmer_jax.models import hf_bert
 from cgdmer_jax.train import (
   checkpoint,
@@ -120,10 +121,10 @@ def test_a_run_from_a_checkpoint_to_a_checkpoint(corpus, tmp_path, caplog):
   tokenizer = reports.train_tokenizer(texts, 290)
   sizes = dataclasses.replace(SIZES, vocab_size=300, num_positions=64)
   weights = random_params(sizes)
-  directory = tmp_path / "bert"
-  hf_bert.save(directory, weights, sizes, tokenizer)
+  start = tmp_path / "bert"
+  hf_bert.save(start, weights, sizes, tokenizer)
   workdir = tmp_path / "run"
-  config = toy_config(directory, train="last_1", lr=1e-3)
+  config = toy_config(start, train="last_1", lr=1e-3)
   caplog.set_level("INFO")
   pretrain.run(config, workdir, corpus)
   assert "running the frozen layers of the report encoder once" in caplog.text
@@ -133,7 +134,7 @@ def test_a_run_from_a_checkpoint_to_a_checkpoint(corpus, tmp_path, caplog):
   row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
   assert 0 < row["validation/padding"] < 1
   # Exported: what was frozen is bit-identical, the last block has moved.
-  export.export(str(workdir), str(tmp_path / "out"))
+  directory.export_report_encoder(str(workdir), tmp_path / "out")
   assert hf_bert.load_config(tmp_path / "out") == sizes
   trained = named(hf_bert.load_params(tmp_path / "out", sizes))
   for name, x in named(weights).items():
@@ -141,7 +142,7 @@ def test_a_run_from_a_checkpoint_to_a_checkpoint(corpus, tmp_path, caplog):
   exported = reports.load_tokenizer(tmp_path / "out")
   assert exported("af")["input_ids"] == tokenizer("af")["input_ids"]
   # The run has all that it needs: to resume, it reads the checkpoint no more.
-  shutil.rmtree(directory)
+  shutil.rmtree(start)
   shutil.rmtree(workdir / "checkpoints" / "4")
   caplog.clear()
   pretrain.run(config, workdir, corpus)

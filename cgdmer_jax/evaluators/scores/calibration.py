@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.optimize
 
+NUM_BINS = 15
 _STEPS = 100
 _RIDGE = 1e-6  # keeps the slope finite where a threshold separates the classes
 
@@ -55,16 +57,63 @@ def fit_platt(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
   return float(slope), float(w[1] - slope * center)
 
 
-def expected_calibration_error(
-  probabilities: np.ndarray, labels: np.ndarray, num_bins: int = 15
-) -> float:
-  """Mean distance of probability and frequency over bins of equal width.
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+  """The temperature of least log-loss, between 1/100 and 100.
 
-  Naeini et al. 2015, AAAI; each bin counts by its records. Any shape: all
-  entries are pooled.
+  All logits are divided by it (Guo et al., ICML 2017, section 4.2).
+
+  Args:
+    logits: (N, L) of records that were not trained on.
+    labels: (N, L) 0 or 1.
   """
+  sign = 1.0 - 2.0 * labels
+
+  def loss(log_temperature: float) -> float:
+    x = sign * logits * np.exp(-log_temperature)
+    return float(np.logaddexp(0, x).mean())
+
+  bound = np.log(100)
+  found = scipy.optimize.minimize_scalar(
+    loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-4}
+  )
+  return float(np.exp(found.x))
+
+
+def calibration_errors(
+  labels: np.ndarray,
+  probabilities: np.ndarray,
+  weights: np.ndarray,
+  num_bins: int = NUM_BINS,
+) -> np.ndarray:
+  """The calibration error in each resample.
+
+  Mean distance of probability and frequency over bins of equal width, each of
+  which counts by its records (Naeini et al. 2015, AAAI).
+
+  Args:
+    labels: (N,) 0 or 1.
+    probabilities: (N,).
+    weights: (N, R), how often each record is drawn.
+    num_bins: number of bins.
+
+  Returns:
+    (R,), NaN where nothing is drawn.
+  """
+  bins = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
+  gap = probabilities - labels
+  gaps = (bins[:, None] == np.arange(num_bins)) * gap[:, None]
+  return ratio(np.abs(weights.T @ gaps).sum(1), weights.sum(0))
+
+
+def expected_calibration_error(
+  probabilities: np.ndarray, labels: np.ndarray, num_bins: int = NUM_BINS
+) -> float:
+  """`calibration_errors` of all entries of arrays of any shape, pooled."""
   p = np.ravel(probabilities).astype(np.float64)
   y = np.ravel(labels).astype(np.float64)
-  bins = np.minimum((p * num_bins).astype(int), num_bins - 1)
-  gap = np.bincount(bins, p - y, num_bins)
-  return float(np.abs(gap).sum() / len(p))
+  return float(calibration_errors(y, p, np.ones((len(p), 1)), num_bins)[0])
+
+
+def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Divides; NaN where b is 0."""
+  return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)

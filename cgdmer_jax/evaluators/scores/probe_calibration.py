@@ -23,38 +23,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 import scipy.special
 
-from cgdmer_jax.evaluators.scores import scoring, statistics
+from cgdmer_jax.evaluators.scores import calibration, scoring, statistics
 from cgdmer_jax.evaluators.scores.findings import (
   Findings,
   Measure,
   Outcome,
   TestSet,
 )
-
-NUM_BINS = 15
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-  """The temperature of least log-loss, between 1/100 and 100.
-
-  Args:
-    logits: (N, L).
-    labels: (N, L) 0 or 1.
-  """
-  sign = 1.0 - 2.0 * labels
-
-  def loss(log_temperature: float) -> float:
-    x = sign * logits * np.exp(-log_temperature)
-    return float(np.logaddexp(0, x).mean())
-
-  bound = np.log(100)
-  found = scipy.optimize.minimize_scalar(
-    loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-4}
-  )
-  return float(np.exp(found.x))
 
 
 def youden_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
@@ -76,26 +53,6 @@ def youden_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
   gain = np.cumsum(y) / positive - np.cumsum(1 - y) / (len(y) - positive)
   is_last = np.append(x[1:] != x[:-1], True)  # of equal scores
   return float(x[np.argmax(np.where(is_last, gain, -np.inf))])
-
-
-def calibration_errors(
-  labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-  """The calibration error of one label in each resample.
-
-  Args:
-    labels: (N,) 0 or 1.
-    probabilities: (N,).
-    weights: (N, R), how often each record is drawn.
-
-  Returns:
-    (R,), NaN where nothing is drawn.
-  """
-  bins = np.minimum((probabilities * NUM_BINS).astype(int), NUM_BINS - 1)
-  gaps = (bins[:, None] == np.arange(NUM_BINS)) * (probabilities - labels)[
-    :, None
-  ]
-  return _ratio(np.abs(weights.T @ gaps).sum(1), weights.sum(0))
 
 
 def measure(
@@ -134,7 +91,7 @@ def measure(
   temperatures = []
   thresholds = {test.label_names[j]: [] for j in columns}
   for logits, known in zip(outcome.scores, validation_scores, strict=True):
-    temperature = fit_temperature(known, validation_labels)
+    temperature = calibration.fit_temperature(known, validation_labels)
     temperatures.append(temperature)
     for j in columns:
       cut = youden_threshold(validation_labels[:, j], known[:, j])
@@ -175,29 +132,28 @@ def _label(
   values = {}
   for suffix, x in (("", logits / temperature), (" before scaling", logits)):
     p = scipy.special.expit(np.asarray(x, np.float64))
-    values[f"Brier score{suffix}"] = _ratio(
+    values[f"Brier score{suffix}"] = calibration.ratio(
       weights.T @ (p - labels) ** 2, weights.sum(0)
     )
-    values[f"calibration error{suffix}"] = calibration_errors(
+    values[f"calibration error{suffix}"] = calibration.calibration_errors(
       labels, p, weights
     )
   if cut is not None:
     right = (logits >= cut) == labels
     for name, group in (("sensitivity", labels), ("specificity", 1 - labels)):
-      values[name] = _ratio(weights.T @ (right * group), weights.T @ group)
+      values[name] = calibration.ratio(
+        weights.T @ (right * group), weights.T @ group
+      )
   return values
-
-
-def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Divides; NaN where b is 0."""
-  return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
 
 
 def _mean_measure(setting: str, name: str, values: list[np.ndarray]) -> Measure:
   """The mean of a number over labels and subsets, those that are defined."""
   x = np.array(values)
   is_known = np.isfinite(x)
-  mean = _ratio(np.where(is_known, x, 0).sum(0), is_known.sum(0).astype(float))
+  mean = calibration.ratio(
+    np.where(is_known, x, 0).sum(0), is_known.sum(0).astype(float)
+  )
   samples = mean[1:].astype(np.float32)
   estimate = scoring.estimate(mean[0], samples)
   return Measure(setting, name, _NAMES[name], estimate, samples, main=False)

@@ -28,7 +28,7 @@ from cgdmer_jax.evaluators import classifier_files
 from cgdmer_jax.evaluators.data_set import SPLITS
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.probes import linear, logistic
-from cgdmer_jax.evaluators.scores import scoring
+from cgdmer_jax.evaluators.scores import calibration, scoring
 from cgdmer_jax.evaluators.scores.findings import Findings
 from cgdmer_jax.evaluators.task import Inputs, Options, Task
 from cgdmer_jax.models import cgdmer
@@ -183,7 +183,7 @@ def finetune(
   return Tuned(
     jax.device_get(best),
     classifier.predict(best, sources["test"], eval_batch_size),
-    classifier_files.fit_temperature(logits, labels["validation"]),
+    calibration.fit_temperature(logits, labels["validation"]),
     losses,
   )
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
-import pathlib
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
-from cgdmer_jax import sharding, trained_model
-from cgdmer_jax.config import fields
 from cgdmer_jax.data import reports
 from cgdmer_jax.data.leads import NUM_LEADS
 from cgdmer_jax.data.source import EcgSource
@@ -21,7 +16,6 @@ from cgdmer_jax.evaluators.data_set import DataSet
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.scores import calibration
 from cgdmer_jax.evaluators.tasks import zero_shot
-from cgdmer_jax.inference import bundle
 from cgdmer_jax.inference.readout import Label, Readout, unit
 from cgdmer_jax.recordings import codec, quality
 from cgdmer_jax.trained_model import TrainedModel
@@ -30,48 +24,6 @@ MIN_POSITIVES = 10  # of a label in validation; with fewer it has no probability
 NUM_STATEMENTS = 2000  # the most frequent ones
 NUM_REFERENCES = 1000
 _BATCH = 64
-
-
-def pack(
-  source: pathlib.Path,
-  directory: pathlib.Path,
-  data_dir: pathlib.Path,
-  dataset: str = "",
-  label_sets: Sequence[str] = (),
-) -> None:
-  """Writes a run as a directory that `cgdmer_jax.load` reads.
-
-  Args:
-    source: workdir of the run, or one of its checkpoints.
-    directory: to be made.
-    data_dir: folder of the built data sets.
-    dataset: calibrates; empty: the data set of the pretraining.
-    label_sets: which of its label sets; none: see `fit`.
-
-  Raises:
-    UserError: there is no such run or data set, it has no report encoder, or
-      `directory` exists.
-  """
-  if directory.exists():
-    raise UserError(f"{directory} exists; choose another --output")
-  trained = trained_model.load(source, sharding.make_mesh((-1, 1, 1)))
-  if not trained.model.use_report:
-    raise UserError(
-      f"{source}: recipe {trained.name!r} has no report encoder; choose a run"
-      " of another recipe"
-    )
-  # What is measured are the weights that are written.
-  trained = dataclasses.replace(
-    trained,
-    params=jax.tree.map(
-      lambda x: x.astype(np.float16).astype(np.float32), trained.params
-    ),
-  )
-  name = dataset or trained.config.data.dataset
-  splits = fields.evaluation(name, ())
-  splits.max_train = 0
-  data = DataSet(name, splits, data_dir)
-  bundle.save(directory, trained, fit(trained, data, label_sets))
 
 
 def fit(
@@ -93,6 +45,10 @@ def fit(
     raise UserError(
       f"{data.name} has no label set {missing[0]!r}, only {', '.join(sets)}"
     )
+  if not names:
+    raise UserError(
+      f"{data.name} has no labels to calibrate with; name another"
+    )
   codes = [(name, code) for name in names for code in sets[name]]
   sentences, classes = _embed_classes(trained, sets, names)
   index, cosines, shared = {}, {}, {}
@@ -107,8 +63,8 @@ def fit(
     for split in index
   }
   fitted = [
-    _fit_label(*code, sentence, x, y)
-    for code, sentence, x, y in zip(
+    _fit_label(*code, listed, x, y)
+    for code, listed, x, y in zip(
       codes, sentences, cosines["validation"].T, labels["validation"].T,
       strict=True,
     )
@@ -140,25 +96,30 @@ def _maximal(label_sets) -> list[str]:
   ]
 
 
-def _embed_classes(trained, sets, names) -> tuple[list[str], np.ndarray]:
-  """First sentence of each label, which names it, and its unit vector."""
-  first, classes = [], []
+def _embed_classes(
+  trained, sets, names
+) -> tuple[list[tuple[str, ...]], np.ndarray]:
+  """Sentences of each label, and their unit vector."""
+  sentences, classes = [], []
   for name in names:
     listed = prompts.load(name, sets[name])
     texts = sorted({text for x in listed.values() for text in x})
     vectors = dict(zip(texts, trained.encode_report(texts).shared, strict=True))
     by_label = {k: np.stack([vectors[x] for x in v]) for k, v in listed.items()}
     classes.append(zero_shot.class_embeddings(by_label, sets[name]))
-    first += [listed[code][0] for code in sets[name]]
-  return first, np.concatenate(classes).astype(np.float32)
+    sentences += [listed[code] for code in sets[name]]
+  return sentences, np.concatenate(classes).astype(np.float32)
 
 
-def _fit_label(label_set, code, name, cosines, labels) -> Label:
+def _fit_label(label_set, code, sentences, cosines, labels) -> Label:
+  """The first sentence of a label names it."""
   positives = int(labels.sum())
   slope = offset = None
   if MIN_POSITIVES <= positives <= len(labels) - MIN_POSITIVES:
     slope, offset = calibration.fit_platt(cosines, labels)
-  return Label(label_set, code, name, positives, slope, offset)
+  return Label(
+    label_set, code, sentences[0], positives, slope, offset, sentences
+  )
 
 
 def _statements(texts: Sequence[str]) -> tuple[str, ...]:

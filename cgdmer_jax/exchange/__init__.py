@@ -1,0 +1,1 @@
+"""A trained model as a directory for others: files, card, program, check."""
