@@ -21,6 +21,11 @@ _MODEL = flags.DEFINE_string(
   "simulated",
   "Weights that come with the package, a packed directory, or a run.",
 )
+_CALIBRATION = flags.DEFINE_string(
+  "calibration",
+  "",
+  "File that `calibrate` wrote: other labels with probabilities.",
+)
 _SENTENCES = flags.DEFINE_string(
   "sentences",
   "",
@@ -58,6 +63,7 @@ def main(argv: list[str]) -> None:
       _FORMAT.value,
       paths.local(output, "--output") if output else None,
       tables.Defaults(_RATE.value, _UNIT.value, leads),
+      calibration=_CALIBRATION.value,
     )
   except (UserError, BrokenPipeError) as error:
     command.stop(error)

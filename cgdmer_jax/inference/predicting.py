@@ -20,6 +20,7 @@ def run(
   format_: str,
   target: pathlib.Path | None,
   defaults: Defaults,
+  calibration: str = "",
 ) -> bool:
   """Predicts files and folders, and writes the results.
 
@@ -30,6 +31,7 @@ def run(
     format_: table, json or csv.
     target: file for the results; None: the standard output.
     defaults: what holds where a table does not say it.
+    calibration: see `cgdmer_jax.load`.
 
   Returns:
     Whether every file that is a recording could be used.
@@ -43,7 +45,7 @@ def run(
     choices = ", ".join(signals.UNITS)
     raise UserError(f"--unit={defaults.unit}; expected one of {choices}")
   listed = folders.list_files(names)
-  loaded = model.load(model_name)
+  loaded = model.load(model_name, calibration)
   if loaded.readout is None and not texts:
     raise UserError(
       f"--model={model_name} has no calibrated labels; give --sentences, or"
