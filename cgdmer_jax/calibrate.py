@@ -42,8 +42,10 @@ flags.adopt_module_key_flags(paths)
 
 
 def _text(x: Estimate, floor: float) -> str:
-  interval = f"[{x.low:.3f}, {x.high:.3f}]"
-  return f"{x.value:.3f} {interval} ({floor:.3f} by chance)"
+  return (
+    f"{x.value:.3f} (chance makes {floor:.3f}; without what it adds"
+    f" {x.low:.3f} to {x.high:.3f})"
+  )
 
 
 def main(argv: list[str]) -> None:

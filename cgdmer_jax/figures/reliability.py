@@ -54,6 +54,7 @@ def reliability(curves: Mapping[str, Curve], title: str = "") -> Figure:
   upper.set_ylabel("share of positives", fontsize=9)
   lower.set_yscale("symlog", linthresh=1)
   lower.set_ylim(bottom=0)
+  lower.yaxis.set_major_formatter("{x:,.0f}")
   lower.set_ylabel("records x labels", fontsize=9)
   lower.set_xlabel("probability", fontsize=9)
   for axes in (upper, lower):

@@ -12,6 +12,7 @@ from cgdmer_jax.evaluators import calibrating
 from cgdmer_jax.evaluators.data_set import DataSet
 from cgdmer_jax.evaluators.scores import reliability
 from cgdmer_jax.figures import reliability as figures
+from cgdmer_jax.figures import style
 from cgdmer_jax.inference import calibration as calibration_lib
 from cgdmer_jax.inference import predicting
 from cgdmer_jax.recordings.tables import Defaults
@@ -81,6 +82,9 @@ def test_figure_shows_every_bin_that_has_records(tmp_path):
   assert len(drawn) == 2
   np.testing.assert_allclose(drawn[0].get_ydata(), found.observed[:8])
   assert [*upper.lines[0].get_ydata()] == [0, 1]
+  style.save(figure, tmp_path / "a.png", dpi=30)
+  ticks = [x.get_text() for x in lower.get_yticklabels()]
+  assert {"1", "10", "100"} <= set(ticks)
 
 
 @pytest.fixture(scope="module")
