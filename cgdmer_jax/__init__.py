@@ -9,7 +9,10 @@ if TYPE_CHECKING:
   from cgdmer_jax.inference.model import EcgModel
 
 
-def load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
+def load(
+  name_or_directory: str | os.PathLike[str],
+  calibration: str | os.PathLike[str] | None = None,
+) -> EcgModel:
   """Loads a trained model for recordings in mV, files and sentences.
 
       model = cgdmer_jax.load("simulated")
@@ -20,10 +23,13 @@ def load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
       trained on simulated recordings; a directory that `cgdmer_jax.export`
       wrote; `hf://OWNER/NAME`, such a directory on the Hugging Face hub; or the
       workdir of a run or one of its checkpoints.
+    calibration: file of `cgdmer_jax.calibrate`: findings are then the labels of
+      the data set that it was fitted on.
 
   Raises:
-    UserError: there is no such model, or its files are damaged.
+    UserError: there is no such model, its files are damaged, or the calibration
+      is another model's.
   """
   from cgdmer_jax.inference import model  # JAX takes a second to import
 
-  return model.load(name_or_directory)
+  return model.load(name_or_directory, calibration)

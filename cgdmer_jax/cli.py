@@ -14,6 +14,7 @@ COMMANDS = {
   "bench": ("cgdmer_jax.main", "bench", "measure how fast training is"),
   "build": ("data_builders.build", "", "build a data set"),
   "predict": ("cgdmer_jax.predict", "", "findings of recordings in files"),
+  "calibrate": ("cgdmer_jax.calibrate", "", "probabilities for your data"),
   "export": ("cgdmer_jax.export", "", "a directory for others from a run"),
   "selftest": ("cgdmer_jax.selftest", "", "check such a directory"),
   "list": ("cgdmer_jax.listing", "", "list presets, data sets, tasks, runs"),

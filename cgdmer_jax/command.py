@@ -59,7 +59,7 @@ def show_help(
   for flag in every:
     if flag.name.startswith("config."):
       continue
-    default = "" if flag.default in (None, False, "") else f" [{flag.default}]"
+    default = "" if flag.default in (None, False, "", []) else f" [{flag.default}]"
     text = f"--{flag.name}{default}: {flag.help}"
     print(
       textwrap.fill(text, 78, initial_indent="  ", subsequent_indent="      ")

@@ -22,6 +22,11 @@ _MODEL = flags.DEFINE_string(
   "simulated",
   "Weights that come with the package, a packed directory, or a run.",
 )
+_CALIBRATION = flags.DEFINE_string(
+  "calibration",
+  "",
+  "File that `calibrate` wrote: other labels with probabilities.",
+)
 _SENTENCES = flags.DEFINE_string(
   "sentences",
   "",
@@ -70,6 +75,7 @@ def main(argv: list[str]) -> None:
       paths.local(output, "--output") if output else None,
       tables.Defaults(_RATE.value, _UNIT.value, leads),
       open_pages,
+      calibration=_CALIBRATION.value,
     )
   except (UserError, BrokenPipeError) as error:
     command.stop(error)

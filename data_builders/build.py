@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
@@ -27,6 +28,7 @@ from cgdmer_jax.errors import UserError, one_line
 from data_builders import (
   duplicates,
   locks,
+  options,
   processes,
   records,
   rejects,
@@ -44,11 +46,6 @@ _MANUAL_DIR = flags.DEFINE_string(
   None,
   "Folder of the original files, for recorded data sets; without it they are"
   " downloaded.",
-)
-_SPLITS_DIR = flags.DEFINE_string(
-  "splits_dir",
-  None,
-  "Folder of published split files, for merl_compat configs.",
 )
 _MAX_REJECTED = flags.DEFINE_float(
   "max_rejected", 0.01, "Largest share of unusable records.", 0.0, 1.0
@@ -82,6 +79,7 @@ _BEAM_OPTIONS = flags.DEFINE_list(
 _OVERWRITE = flags.DEFINE_bool(
   "overwrite", False, "Replace the data set if it is already built."
 )
+flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(paths)  # shows --data_dir in --help
 
 
@@ -121,13 +119,13 @@ def build(
   *,
   data_dir: str | os.PathLike[str],
   manual_dir: str | os.PathLike[str] | None = None,
-  splits_dir: str | os.PathLike[str] | None = None,
   max_rejected: float = 0.01,
   num_workers: int = 1,
   sizes: Mapping[str, int] | None = None,
   beam_runner: str | None = None,
   beam_options: Sequence[str] = (),
   overwrite: bool = False,
+  **given: Any,
 ) -> pathlib.Path:
   """Builds a data set unless it exists.
 
@@ -136,7 +134,6 @@ def build(
     data_dir: folder of all built data sets.
     manual_dir: folder of the original files, for recorded data sets; None:
       they are downloaded to `data_dir/downloads`.
-    splits_dir: folder of published split files; `merl_compat` configs need one.
     max_rejected: largest share of unusable records, 0..1.
     num_workers: processes that read or simulate records.
     sizes: split name -> records, for simulated data sets; the config is then
@@ -145,6 +142,7 @@ def build(
       processes; None: no Beam.
     beam_options: options of the Beam pipeline, `name=value` or `name`.
     overwrite: build again and replace the existing data set at the end.
+    **given: options of the data set, see `options.py`.
 
   Returns:
     Folder of the data set: `data_dir/name/config/version`.
@@ -153,26 +151,23 @@ def build(
     UserError: an argument is wrong, too many records are unusable, or another
       process is building the same data set.
   """
-  cls, config = _choose(dataset, sizes or {}, splits_dir)
+  cls, config = _choose(dataset, sizes or {}, given.get("splits_dir"))
+  chosen = options.check(given, cls.OPTIONS, dataset)
   if beam_options and not beam_runner:
     raise UserError("--beam_options needs --beam_runner")
   data_dir = paths.local(data_dir, "--data_dir")
-  # Empty ones are no paths: of a variable of the shell that is not set.
-  if manual_dir is not None:
+  if manual_dir is not None:  # an empty one is no path
     manual_dir = paths.local(manual_dir, "--manual_dir")
-  if splits_dir is not None:
-    splits_dir = paths.local(splits_dir, "--splits_dir")
-  parent = data_dir / dataset.partition("/")[0] / config.name
+  name = options.check_name(chosen, dataset, dataset_names())
+  parent = data_dir / name / config.name
   final = parent / str(cls.VERSION)
   if final.exists() and not overwrite:
     print(f"already built at {final}")
     return final
   download_dir = _check_source(cls, data_dir, manual_dir)
-  arguments = {"max_rejected": max_rejected, "num_workers": num_workers}
-  if splits_dir:
-    arguments["splits_dir"] = splits_dir
+  chosen |= {"max_rejected": max_rejected, "num_workers": num_workers}
   with _staging(parent) as staging:
-    builder = cls(config=config, data_dir=staging, **arguments)
+    builder = cls(config=config, data_dir=staging, **chosen)
     download = tfds.download.DownloadConfig(
       manual_dir=manual_dir,
       beam_runner=beam_runner,
@@ -199,6 +194,10 @@ def _check_source(
         f" {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
       )
     return None
+  if cls.DOWNLOAD is None:
+    raise UserError(
+      f"--manual_dir is missing. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    )
   source, download_dir = cls.DOWNLOAD, data_dir / "downloads"
   if not (download_dir / cls.name).exists():
     number, unit = source.size.split()
@@ -346,7 +345,6 @@ def main(argv: list[str]) -> None:
       _DATASET.value,
       data_dir=paths.data_dir(paths.DATA_DIR.value),
       manual_dir=_MANUAL_DIR.value,
-      splits_dir=_SPLITS_DIR.value,
       max_rejected=_MAX_REJECTED.value,
       num_workers=_NUM_WORKERS.value,
       sizes={
@@ -357,6 +355,7 @@ def main(argv: list[str]) -> None:
       beam_runner=_BEAM_RUNNER.value,
       beam_options=_BEAM_OPTIONS.value,
       overwrite=_OVERWRITE.value,
+      **options.given(),
     )
   except UserError as e:
     command.stop(e)

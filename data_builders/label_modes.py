@@ -25,6 +25,8 @@ from data_builders import records, splits
 class LabelModeBuilder(records.RecordBuilder, skip_registration=True):
   """Base of the builders of such data sets; configs have a `label_mode`."""
 
+  OPTIONS = ("splits_dir",)
+
   def __init__(
     self, *, splits_dir: str | os.PathLike[str] | None = None, **kwargs: Any
   ):

@@ -123,6 +123,8 @@ class ShardedBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):
     num_resumed: number of shards that a stopped build had finished.
   """
 
+  OPTIONS: tuple[str, ...] = ()  # more arguments of `__init__`: `options.py`
+
   def __init__(
     self, *, max_rejected: float = 0.01, num_workers: int = 1, **kwargs: Any
   ):
@@ -281,12 +283,12 @@ class RecordBuilder(ShardedBuilder, skip_registration=True):
   records, and those of the same recording, are listed beside the data set.
 
   Attributes:
-    DOWNLOAD: what to download when there is no `manual_dir`.
+    DOWNLOAD: what to download without `manual_dir`; None: nothing can be.
     duplicate_groups: records of the same recording.
     faults: reason -> number of leads that are invalid for it.
   """
 
-  DOWNLOAD: downloads.PhysioNet
+  DOWNLOAD: downloads.PhysioNet | None
 
   def __init__(self, **kwargs: Any):
     """Creates the builder; the arguments are those of `ShardedBuilder`."""

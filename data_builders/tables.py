@@ -13,7 +13,10 @@ from cgdmer_jax.errors import UserError, one_line
 
 
 def read(
-  path: pathlib.Path, columns: Collection[str], source: str
+  path: pathlib.Path,
+  columns: Collection[str],
+  source: str,
+  delimiter: str = ",",
 ) -> list[dict[str, str]]:
   """Reads the rows of a table by the names of its columns.
 
@@ -21,11 +24,12 @@ def read(
     path: the file, UTF-8; blank lines do not count.
     columns: columns that it must have; it may have others.
     source: what the file should be a part of, for error messages.
+    delimiter: what separates its fields.
 
   Raises:
     UserError: there is no such file, or it is not a table with these columns.
   """
-  with _open(path, columns, source) as (names, rows):
+  with _open(path, columns, source, delimiter) as (names, rows):
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -51,13 +55,17 @@ def stream(
 
 @contextlib.contextmanager
 def _open(
-  path: pathlib.Path, columns: Collection[str], source: str
+  path: pathlib.Path,
+  columns: Collection[str],
+  source: str,
+  delimiter: str = ",",
 ) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
   """Yields the names of the columns, and the rows; raises `UserError`."""
   try:
     with path.open(encoding="utf-8-sig", newline="") as f:
       lines = itertools.dropwhile(lambda line: not line.strip(), f)
-      rows = filter(None, csv.reader(lines, strict=True))
+      reader = csv.reader(lines, delimiter=delimiter, strict=True)
+      rows = filter(None, reader)
       names = next(rows, [])
       for column in columns:
         if names.count(column) != 1:

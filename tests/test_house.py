@@ -34,7 +34,7 @@ WINGS = (
   ("pages",),
   (
     *("evaluate", "pretrain", "bench", "export", "selftest", "predict"),
-    *("listing", "main"),
+    *("calibrate", "listing", "main"),
   ),
   ("cli", "__main__"),
 )
@@ -170,7 +170,9 @@ def test_functions_are_short():
       assert lines <= 70, f"{path}:{node.lineno} {node.name}: {lines} lines"
 
 
-@pytest.mark.parametrize("commands", ["export, main", "selftest", "predict"])
+@pytest.mark.parametrize(
+  "commands", ["calibrate, export, main", "selftest", "predict"]
+)
 def test_the_command_line_is_parsed_before_jax_is_imported(commands):
   code = inspect.cleandoc(f"""
     import sys

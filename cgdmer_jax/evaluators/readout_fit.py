@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,14 +27,33 @@ NUM_REFERENCES = 1000
 _BATCH = 64
 
 
-def fit(
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+  """Labels that were fitted on one split, and what they are measured on.
+
+  Attributes:
+    labels: L labels.
+    classes: float32 (L, D), unit vectors of their sentences.
+    shared: split -> unit vectors (N, D) of its recordings.
+    cosines: split -> (N, L).
+    known: split -> uint8 (N, L).
+  """
+
+  labels: tuple[Label, ...]
+  classes: np.ndarray
+  shared: dict[str, np.ndarray]
+  cosines: dict[str, np.ndarray]
+  known: dict[str, np.ndarray]
+
+
+def fit_labels(
   trained: TrainedModel, data: DataSet, label_sets: Sequence[str] = ()
-) -> Readout:
-  """Calibrates on the validation split, and measures on the test split.
+) -> Fitted:
+  """Calibrates labels on the validation split.
 
   Args:
     trained: the model, with the weights that will be used.
-    data: a data set with labels; sentences are taken from its training reports.
+    data: a data set with labels.
     label_sets: names; none: all but those whose labels are all in another set.
 
   Raises:
@@ -47,42 +67,58 @@ def fit(
     )
   if not names:
     raise UserError(
-      f"{data.name} has no labels to calibrate with; name another"
+      f"{data.name} has no labels to calibrate with; give another --dataset"
     )
   codes = [(name, code) for name in names for code in sets[name]]
   sentences, classes = _embed_classes(trained, sets, names)
-  index, cosines, shared = {}, {}, {}
+  shared, cosines, known = {}, {}, {}
   for split in ("validation", "test"):
-    source = data.source(split)
-    index[split] = data.index(split)
+    labels, source = data.index(split).labels, data.source(split)
     found = features.extract(trained.embed, source, _BATCH, trained.mesh)
     shared[split] = unit(found.shared)
     cosines[split] = shared[split] @ classes.T
-  labels = {
-    split: np.concatenate([index[split].labels[x] for x in names], axis=1)
-    for split in index
-  }
-  fitted = [
+    known[split] = np.concatenate([labels[name] for name in names], axis=1)
+  fitted = tuple(
     _fit_label(*code, listed, x, y)
     for code, listed, x, y in zip(
-      codes, sentences, cosines["validation"].T, labels["validation"].T,
+      codes, sentences, cosines["validation"].T, known["validation"].T,
       strict=True,
     )
-  ]  # fmt: skip
+  )  # fmt: skip
+  return Fitted(fitted, classes, shared, cosines, known)
+
+
+def fit(
+  trained: TrainedModel, data: DataSet, label_sets: Sequence[str] = ()
+) -> Readout:
+  """Calibrates on the validation split, and measures on the test split.
+
+  Args:
+    trained: the model, with the weights that will be used.
+    data: a data set with labels; sentences are taken from its training reports.
+    label_sets: see `fit_labels`.
+
+  Raises:
+    UserError: see `fit_labels`.
+  """
+  fitted = fit_labels(trained, data, label_sets)
   statements = _statements(data.index("train").reports)
+  vectors = np.zeros((0, fitted.classes.shape[1]), np.float32)
+  if statements:
+    vectors = unit(trained.encode_report(statements).shared)
   readout = Readout(
     f"{data.name}, {data.source('validation').split}",
-    len(shared["validation"]),
-    _amplitudes(data.source("validation")),
-    tuple(fitted),
-    classes,
+    len(fitted.shared["validation"]),
+    amplitudes(data.source("validation")),
+    fitted.labels,
+    fitted.classes,
     statements,
-    unit(trained.encode_report(statements).shared),
-    shared["validation"][:NUM_REFERENCES],
+    vectors,
+    fitted.shared["validation"][:NUM_REFERENCES],
     {},
   )
   readout.measures.update(
-    _measure(readout, trained, cosines["test"], labels["test"])
+    _measure(readout, trained, fitted.cosines["test"], fitted.known["test"])
   )
   return readout
 
@@ -134,7 +170,8 @@ def _statements(texts: Sequence[str]) -> tuple[str, ...]:
   return tuple(text for text, _ in totals.most_common(NUM_STATEMENTS))
 
 
-def _amplitudes(source: EcgSource) -> tuple[float, float]:
+def amplitudes(source: EcgSource) -> tuple[float, float]:
+  """1st and 99th percentile of `quality.amplitude_mv`, in mV."""
   values = []
   for i in range(min(len(source), NUM_REFERENCES)):
     record = source.signal(i)
@@ -151,14 +188,19 @@ def _amplitudes(source: EcgSource) -> tuple[float, float]:
   return float(low), float(high)
 
 
+def uncalibrated(trained: TrainedModel, cosines: np.ndarray) -> np.ndarray:
+  """Sigmoid of the model's own logits: cosines over its temperature."""
+  scale = np.exp(float(trained.params["log_scale"]))
+  return 1 / (1 + np.exp(-scale * cosines))
+
+
 def _measure(readout, trained, cosines, labels) -> dict[str, float]:
   """Calibration error on the test split, before and after.
 
   Before: the sigmoid of the model's own logit, cosine over temperature.
   """
   fitted = np.array([x.slope is not None for x in readout.labels])
-  scale = np.exp(float(trained.params["log_scale"]))
-  before = 1 / (1 + np.exp(-scale * cosines[:, fitted]))
+  before = uncalibrated(trained, cosines[:, fitted])
   after, y = readout.probabilities(cosines)[:, fitted], labels[:, fitted]
   error = calibration.expected_calibration_error
   columns = range(y.shape[1])

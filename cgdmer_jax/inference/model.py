@@ -14,6 +14,7 @@ import numpy as np
 from cgdmer_jax import paths, sharding, trained_model
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.inference import bundle, hub, result
+from cgdmer_jax.inference import calibration as calibration_lib
 from cgdmer_jax.inference.readout import Readout, unit
 from cgdmer_jax.inference.result import Finding, Prepared, RecordResult
 from cgdmer_jax.models.forward import Restored
@@ -303,8 +304,21 @@ class EcgModel:
     return prepared, single
 
 
-def load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
+def load(
+  name_or_directory: str | os.PathLike[str],
+  calibration: str | os.PathLike[str] | None = None,
+) -> EcgModel:
   """Loads a model; see `cgdmer_jax.load`."""
+  model = _load(name_or_directory)
+  if calibration:
+    path = paths.local(calibration, "calibration")
+    model.readout = calibration_lib.apply(
+      calibration_lib.read(path), model.trained, model.readout
+    )
+  return model
+
+
+def _load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
   name = os.fspath(name_or_directory)
   mesh = sharding.make_mesh((-1, 1, 1))
   shipped = sorted(x.name for x in SHIPPED.glob("*") if bundle.is_bundle(x))

@@ -21,7 +21,7 @@ SHOWN = 8  # findings of a record that are shown first
 _COLUMNS = (
   "file", "record", "status", "reason", "format", "seconds", "sampling_rate",
   "leads_used", "leads_derived", "leads_missing", "quality", "warnings",
-  "evidence",
+  "evidence", "calibration",
 )  # fmt: skip
 
 
@@ -126,6 +126,7 @@ def to_dict(outcome: FileOutcome) -> dict[str, Any]:
     "leads_missing": prepared.leads_missing,
     "quality": [dataclasses.asdict(x) for x in prepared.quality],
     "warnings": prepared.warnings,
+    "calibration": result.calibration,
     "findings": [dataclasses.asdict(x) for x in result.findings],
     "sentences": [dataclasses.asdict(x) for x in result.sentences],
     "evidence": [dataclasses.asdict(x) for x in result.evidence],

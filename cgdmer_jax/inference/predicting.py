@@ -33,6 +33,7 @@ def run(
   target: pathlib.Path | None,
   defaults: Defaults,
   open_pages: Callable[[bool], Pages] | None = None,
+  calibration: str = "",
 ) -> bool:
   """Predicts files and folders, and writes the results.
 
@@ -45,6 +46,7 @@ def run(
     defaults: what holds where a table does not say it.
     open_pages: gives what makes pages of the outcomes, and is told whether
       there are several files; None: no pages.
+    calibration: see `cgdmer_jax.load`.
 
   Returns:
     Whether every file that is a recording could be used.
@@ -58,7 +60,7 @@ def run(
     choices = ", ".join(signals.UNITS)
     raise UserError(f"--unit={defaults.unit}; expected one of {choices}")
   listed = folders.list_files(names)
-  loaded = model.load(model_name)
+  loaded = model.load(model_name, calibration)
   if loaded.readout is None and not texts:
     raise UserError(
       f"--model={model_name} has no calibrated labels; give --sentences, or"

@@ -22,7 +22,7 @@ _HEAD_BYTES = 4096
 _WFDB_HEADER = re.compile(
   rb"(?:\s*#[^\n]*\n|\s*\n)*[^\s#]+[ \t]+\d+[ \t]+[\d.]+\S*[ \t]+\d+"
 )
-_PARTS_OF_WFDB = (".dat", ".mat", ".atr")
+PARTS_OF_WFDB = (".dat", ".mat", ".atr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +75,23 @@ def _whole(path: pathlib.Path) -> pathlib.Path:
   header = path.with_name(path.name + ".hea")
   if not path.is_file() and header.is_file():
     return header
-  if path.suffix.lower() in _PARTS_OF_WFDB:
+  if path.suffix.lower() in PARTS_OF_WFDB:
     header = path.with_suffix(".hea")
     return header if header.is_file() else path
   return path
 
 
-def _read(path: pathlib.Path, name: str, defaults: Defaults) -> FileRecording:
+def is_known(path: pathlib.Path) -> bool:
+  """Whether the content of a file is of a format that is read here."""
+  try:
+    _recognise(path)
+  except (rejected.Rejected, OSError):
+    return False
+  return True
+
+
+def _recognise(path: pathlib.Path) -> str:
+  """Format of a file, from its beginning."""
   if not path.is_file():
     raise rejected.MissingFile("no such file")
   with path.open("rb") as file:
@@ -89,17 +99,28 @@ def _read(path: pathlib.Path, name: str, defaults: Defaults) -> FileRecording:
   if not head:
     raise rejected.Unreadable("empty file")
   if path.suffix.lower() == ".hea" or _WFDB_HEADER.match(head):
-    return FileRecording(name, "WFDB", _read_wfdb(path))
+    return "WFDB"
   if head.startswith(b"\x93NUMPY"):
-    return FileRecording(name, "NPY", tables.read_numpy(path, defaults))
+    return "NPY"
   if head.startswith(b"PK\x03\x04"):
-    return FileRecording(name, "NPZ", tables.read_numpy(path, defaults))
+    return "NPZ"
   format_ = clinical.recognise(path, head)
   if format_:
-    return FileRecording(name, format_, *clinical.read(path, format_))
+    return format_
   if b"\0" in head or not _looks_like_table(head):
     raise Unknown("not a recording of a format that is read here")
-  return FileRecording(name, "CSV", tables.read_csv(path, defaults))
+  return "CSV"
+
+
+def _read(path: pathlib.Path, name: str, defaults: Defaults) -> FileRecording:
+  format_ = _recognise(path)
+  if format_ == "WFDB":
+    return FileRecording(name, format_, _read_wfdb(path))
+  if format_ in ("NPY", "NPZ"):
+    return FileRecording(name, format_, tables.read_numpy(path, defaults))
+  if format_ == "CSV":
+    return FileRecording(name, format_, tables.read_csv(path, defaults))
+  return FileRecording(name, format_, *clinical.read(path, format_))
 
 
 def _looks_like_table(head: bytes) -> bool:
@@ -136,6 +157,6 @@ def find(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     headers = {x[:-4] for x in names if x.endswith(".hea")}
     for name in sorted(names):
       stem, suffix = os.path.splitext(name)
-      part = suffix.lower() in _PARTS_OF_WFDB and stem in headers
+      part = suffix.lower() in PARTS_OF_WFDB and stem in headers
       if not name.startswith(".") and not part:
         yield pathlib.Path(directory, name)

@@ -13,7 +13,8 @@ A diagnostic class or subclass is what its statements have in common: it has
 the sentences of all of them beside its own.
 
 Ours are `scp.json` for all label sets of SCP statements, and one file named
-after each other label set.
+after each other label set. Where they know no sentence for a label, as in a
+data set of one's own, its sentence is its own text.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def load(
 
   Raises:
     UserError: the file cannot be read or has another shape, or a label has no
-      prompt.
+      prompt in it.
   """
+  is_ours = not path
   if path:
     path = paths.local(path, "--config.evaluation.prompts")
   else:
@@ -62,7 +64,7 @@ def load(
   section = _section(content, label_set, path)
   prompts = {}
   for name in label_names:
-    sentences = section.get(name)
+    sentences = section.get(name, own_text(name) if is_ours else None)
     sentences = [sentences] if isinstance(sentences, str) else sentences or []
     if not isinstance(sentences, list) or not all(
       isinstance(s, str) for s in sentences
@@ -79,6 +81,11 @@ def load(
       )
     prompts[name] = sentences
   return prompts
+
+
+def own_text(label: str) -> str:
+  """A label as a sentence, for lack of a better one."""
+  return " ".join(label.replace("_", " ").split())
 
 
 def names_in_words(label_set: str, label_names: Sequence[str]) -> list[str]:
