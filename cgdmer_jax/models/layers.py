@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
+from cgdmer_jax.models import products
 
 # What is stored for the backward pass; it computes the rest again.
 _REMAT = {
@@ -83,13 +84,13 @@ class Attention(nn.Module):
     width = x.shape[-1]
     heads = (self.num_heads, width // self.num_heads)
     dtype = self.compute.dtype
-    qkv = nn.DenseGeneral((3, *heads), dtype=dtype, name="qkv")(x)
+    qkv = products.Dense((3, *heads), dtype=dtype, name="qkv")(x)
     query, key, value = (qkv[..., i, :, :] for i in range(3))
     mask = None if valid is None else valid[:, None, None, :]
     x = jax.nn.dot_product_attention(
       query, key, value, mask=mask, implementation=self.compute.attention
     )
-    return nn.DenseGeneral(width, axis=(-2, -1), dtype=dtype, name="out")(x)
+    return products.Dense(width, 2, dtype=dtype, name="out")(x)
 
 
 class Mlp(nn.Module):
@@ -102,8 +103,9 @@ class Mlp(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps the last axis to `hidden` and back."""
     width = x.shape[-1]
-    x = nn.Dense(self.hidden, dtype=self.dtype, name="up")(x)
-    return nn.Dense(width, dtype=self.dtype, name="down")(jax.nn.gelu(x))
+    x = products.Dense(self.hidden, dtype=self.dtype, name="up")(x)
+    x = jax.nn.gelu(x)
+    return products.Dense(width, dtype=self.dtype, name="down")(x)
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.models import layers
+from cgdmer_jax.models import layers, products
 
 _EPSILON = 1e-12  # of LayerNorm; Hugging Face's default for BERT
 
@@ -30,9 +30,9 @@ class BertBlock(nn.Module):
     attention = layers.Attention(self.num_heads, self.compute, name="attention")
     x += attention(x, valid)
     x = nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_attention")(x)
-    y = nn.Dense(self.mlp_dim, dtype=dtype, name="up")(x)
+    y = products.Dense(self.mlp_dim, dtype=dtype, name="up")(x)
     y = jax.nn.gelu(y, approximate=False)
-    y = nn.Dense(x.shape[-1], dtype=dtype, name="down")(y)
+    y = products.Dense(x.shape[-1], dtype=dtype, name="down")(y)
     return nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_mlp")(x + y)
 
 
@@ -49,16 +49,14 @@ class Table(nn.Module):
       "embedding", nn.initializers.normal(0.02), (self.count, self.width)
     )
 
-  def _gathered(self) -> Array:
-    return sharding.gather(self.embedding.astype(self.dtype))
-
   def __call__(self, index: Array) -> Array:
     """Rows of the table: (..., width)."""
-    return jnp.take(self._gathered(), index, axis=0)
+    return products.rows(self.embedding, index, self.dtype)
 
   def attend(self, x: Array) -> Array:
     """Products with every row: (..., count)."""
-    return x.astype(self.dtype) @ self._gathered().T
+    x = x.astype(self.dtype)
+    return products.product(x, self.embedding.T, 1, True)
 
 
 class ReportEncoder(nn.Module):
