@@ -58,7 +58,7 @@ class EcgDecoder(nn.Module):
     sizes = {"num_heads": self.num_heads, "mlp_dim": self.mlp_dim}
     blocks = layers.stack(layers.AxialBlock, self.depth, self.compute, **sizes)
     x = blocks(x, lead_valid)
-    x = nn.LayerNorm(dtype=dtype, name="norm")(x)
+    x = layers.LayerNorm(dtype=dtype, name="norm")(x)
     return products.Dense(self.patch_length, dtype=dtype, name="samples")(x)
 
 
@@ -74,5 +74,5 @@ class ReportDecoder(nn.Module):
   ) -> Float[Array, "batch slot width"]:
     """Dense, GELU, LayerNorm; the caller multiplies by the word table."""
     x = products.Dense(self.width, dtype=self.dtype, name="dense")(tokens)
-    x = jax.nn.gelu(x, approximate=False)
-    return nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+    x = layers.exact_gelu(x)
+    return layers.LayerNorm(dtype=self.dtype, name="norm")(x)

@@ -40,7 +40,7 @@ class PatchStem(nn.Module):
     b, v, p = patches.shape
     x = patches.reshape(b * v, p, 1).astype(self.dtype)
     for i, (features, kernel, stride) in enumerate(self.convolutions):
-      x = jax.nn.gelu(
+      x = layers.gelu(
         products.Convolution(
           features, kernel, stride, self.dtype, name=f"convolution_{i}"
         )(x)

@@ -22,6 +22,14 @@ _REMAT = {
   "full": jax.checkpoint_policies.nothing_saveable,
 }
 REMAT = ("none", *_REMAT)
+
+# Of what is cheap to compute only the input is stored; the backward pass
+# computes it again. In a scanned stack XLA would store every intermediate result:
+# six arrays as wide as the MLP for a GELU, three in float32 for a LayerNorm.
+_cheap = functools.partial(jax.checkpoint, prevent_cse=False)
+gelu = _cheap(jax.nn.gelu)
+exact_gelu = _cheap(functools.partial(jax.nn.gelu, approximate=False))
+LayerNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
 ATTENTION = ("xla", "cudnn")
 
 
@@ -104,7 +112,7 @@ class Mlp(nn.Module):
     """Maps the last axis to `hidden` and back."""
     width = x.shape[-1]
     x = products.Dense(self.hidden, dtype=self.dtype, name="up")(x)
-    x = jax.nn.gelu(x)
+    x = gelu(x)
     return products.Dense(width, dtype=self.dtype, name="down")(x)
 
 
@@ -120,9 +128,9 @@ class Block(nn.Module):
     """Maps `x` (batch, token, width); for `valid` see `Attention`."""
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)
-    y = nn.LayerNorm(dtype=dtype, name="norm_attention")(x)
+    y = LayerNorm(dtype=dtype, name="norm_attention")(x)
     x += Attention(self.num_heads, self.compute, name="attention")(y, valid)
-    y = nn.LayerNorm(dtype=dtype, name="norm_mlp")(x)
+    y = LayerNorm(dtype=dtype, name="norm_mlp")(x)
     return x + Mlp(self.mlp_dim, dtype, name="mlp")(y)
 
 
@@ -169,7 +177,7 @@ class Transformer(nn.Module):
     """Maps `x` (batch, token, width); for `valid` see `Attention`."""
     sizes = {"num_heads": self.num_heads, "mlp_dim": self.mlp_dim}
     x = stack(Block, self.depth, self.compute, **sizes)(x, valid)
-    return nn.LayerNorm(dtype=self.compute.dtype, name="norm")(x)
+    return LayerNorm(dtype=self.compute.dtype, name="norm")(x)
 
 
 class AxialBlock(nn.Module):
@@ -193,18 +201,18 @@ class AxialBlock(nn.Module):
     b, l, n, d = x.shape
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)
-    y = nn.LayerNorm(dtype=dtype, name="norm_time")(x)
+    y = LayerNorm(dtype=dtype, name="norm_time")(x)
     y = Attention(self.num_heads, self.compute, name="time")(
       y.reshape(b * l, n, d)
     )
     x += y.reshape(b, l, n, d)
-    y = nn.LayerNorm(dtype=dtype, name="norm_lead")(x)
+    y = LayerNorm(dtype=dtype, name="norm_lead")(x)
     y = Attention(self.num_heads, self.compute, name="lead")(
       y.swapaxes(1, 2).reshape(b * n, l, d),
       jnp.repeat(lead_valid, n, axis=0),
     )
     x += y.reshape(b, n, l, d).swapaxes(1, 2)
-    y = nn.LayerNorm(dtype=dtype, name="norm_mlp")(x)
+    y = LayerNorm(dtype=dtype, name="norm_mlp")(x)
     return x + Mlp(self.mlp_dim, dtype, name="mlp")(y)
 
 

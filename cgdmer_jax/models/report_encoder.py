@@ -29,11 +29,11 @@ class BertBlock(nn.Module):
     x = sharding.constrain_batch(x)
     attention = layers.Attention(self.num_heads, self.compute, name="attention")
     x += attention(x, valid)
-    x = nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_attention")(x)
+    x = layers.LayerNorm(self.epsilon, dtype=dtype, name="norm_attention")(x)
     y = products.Dense(self.mlp_dim, dtype=dtype, name="up")(x)
-    y = jax.nn.gelu(y, approximate=False)
+    y = layers.exact_gelu(y)
     y = products.Dense(x.shape[-1], dtype=dtype, name="down")(y)
-    return nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_mlp")(x + y)
+    return layers.LayerNorm(self.epsilon, dtype=dtype, name="norm_mlp")(x + y)
 
 
 class Table(nn.Module):
@@ -81,7 +81,7 @@ class ReportEncoder(nn.Module):
     self.word = embed(self.vocab_size)
     self.position = embed(self.num_positions)
     self.token_type = embed(self.type_vocab_size)
-    self.norm = nn.LayerNorm(self.epsilon, dtype=self.compute.dtype)
+    self.norm = layers.LayerNorm(self.epsilon, dtype=self.compute.dtype)
     # Never scanned: the configuration says how many of them train.
     block = self.compute.recomputed(BertBlock)
     self.blocks = [
