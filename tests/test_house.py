@@ -26,13 +26,13 @@ WINGS = (
   ("recordings",),
   ("models",),
   ("train",),
-  ("trained_model", "warm_start"),
+  ("trained_model", "warm_start", "planning"),
   ("inference",),
   ("figures",),
   ("evaluators",),
   (
     *("evaluate", "pretrain", "bench", "export", "pack", "predict"),
-    *("listing", "main"),
+    *("listing", "main", "plan"),
   ),
   ("cli", "__main__"),
 )

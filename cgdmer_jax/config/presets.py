@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cgdmer_jax.config import fields
+from cgdmer_jax.config import fields, slices
 
 # What is on in each recipe; every other term of the loss is off.
 RECIPES: dict[str, dict[str, float]] = {
@@ -94,6 +94,36 @@ def set_size(model: ConfigDict, size: str) -> None:
     ("ecg", "disentangle", "ecg_decoder"), shapes, strict=True
   ):
     model[part].update(fields.transformer(*shape))
+
+
+# Records of each chip, and how the backward pass computes, that fill a chip
+# with a preset of `configs/pretrain.py`; `launch/README.md` has the memory.
+FILL: dict[str, dict[str, tuple[int, str]]] = {
+  "tiny": {"v5e": (128, "none")},
+}
+
+
+def fill(c: ConfigDict, size: str, name: str) -> None:
+  """Sets batch, mesh and recomputation for a slice.
+
+  The number of records that are seen stays as it is.
+
+  Args:
+    c: the whole configuration of a preset of `SIZES`.
+    size: the preset.
+    name: slice, see `slices.parse`.
+
+  Raises:
+    ValueError: there is no such slice, or no row for this preset.
+  """
+  choose("preset with chip=", size, FILL)
+  found = slices.parse(name)
+  records, remat = FILL[size][found.chip.name]
+  seen = c.train.steps * c.train.batch_size
+  c.train.batch_size = records * found.count
+  c.train.steps = round(seen / c.train.batch_size)
+  c.compute.remat = remat
+  c.loss.ring = c.train.batch_size > 4096
 
 
 def evaluate(

@@ -1,0 +1,262 @@
+"""Reads the text of a compiled program: what runs, how often, on how many bytes.
+
+XLA's own `cost_analysis` counts the body of a loop once. Here a loop counts as
+often as XLA knows it to run.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+
+# Of the bytes of its result, what each device of a group of n sends, if
+# collectives are made in rings.
+_SENT = {
+  "all-gather": lambda size, n: size * (n - 1) / n,
+  "all-reduce": lambda size, n: 2 * size * (n - 1) / n,
+  "reduce-scatter": lambda size, n: size * (n - 1),
+  "all-to-all": lambda size, n: size * (n - 1) / n,
+  "collective-permute": lambda size, n: size,
+}
+_BYTES = {"pred": 1, "bf16": 2, "f16": 2}  # others have their bits in the name
+_ARRAY = re.compile(r"\b([a-z]\w*?\d+|pred)\[([\d,]*)\](?:\{([^}]*)\})?")
+_INSTRUCTION = re.compile(
+  r"\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|[^ ]+) ([\w-]+)\((.*)"
+)
+# Instructions that move nothing: names, views and the loops themselves.
+_FREE = (
+  *("parameter", "constant", "tuple", "get-tuple-element", "bitcast"),
+  *("while", "conditional", "call", "after-all", "partition-id", "iota"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+  """One instruction that a device runs.
+
+  Attributes:
+    name: its name in the program.
+    operation: such as fusion or all-reduce.
+    line: all of its text.
+    times: how often it runs in one run of the program.
+    result: the type of its result, as text.
+    operands: names of its operands.
+  """
+
+  name: str
+  operation: str
+  line: str
+  times: int
+  result: str
+  operands: tuple[str, ...]
+
+  @property
+  def source(self) -> str:
+    """Where in the model it comes from, as JAX names it; may be empty."""
+    found = re.search(r'op_name="([^"]*)"', self.line)
+    return found[1] if found else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+  """A kind of collective, over one step.
+
+  Attributes:
+    operation: such as all-reduce.
+    dtype: type of the numbers that are sent.
+    group: devices that take part in one.
+    bytes: what each device sends.
+    crosses: whether a group has devices of several slices.
+  """
+
+  operation: str
+  dtype: str
+  group: int
+  bytes: float
+  crosses: bool
+
+
+def size(text: str, everywhere: bool = True) -> float:
+  """Bytes of the arrays in a type.
+
+  Args:
+    text: such as (f32[8,128]{1,0}, pred[]).
+    everywhere: whether arrays that stay on the chip count, which have a memory
+      space of their own, S(1).
+  """
+  total = 0.0
+  for kind, shape, layout in _ARRAY.findall(text):
+    if everywhere or "S(1)" not in layout:
+      width = _BYTES.get(kind) or int(re.sub(r"\D", "", kind)) / 8
+      total += width * math.prod(int(x) for x in shape.split(",") if x)
+  return total
+
+
+class Program:
+  """The optimised program of one device."""
+
+  def __init__(self, text: str):
+    """Reads `compiled.as_text()`."""
+    self._bodies = {}
+    entry = ""
+    name = None
+    for line in text.splitlines():
+      head = re.match(r"(ENTRY )?%?([\w.-]+)[^=]*\{$", line)
+      if head and not line.startswith(" ") and "HloModule" not in line:
+        name = head[2]
+        self._bodies[name] = []
+        entry = name if head[1] else entry
+      elif name and (found := _INSTRUCTION.match(line)):
+        self._bodies[name].append((*found.groups(), line))
+    self._types = {
+      found[0]: found[1] for body in self._bodies.values() for found in body
+    }
+    self.instructions = tuple(self._run(entry, 1))
+
+  def _run(self, name: str, times: int) -> Iterator[Instruction]:
+    """Instructions of a computation and of those that it calls."""
+    for own, result, operation, rest, line in self._bodies[name]:
+      operands = tuple(re.findall(r"%([\w.-]+)", rest.partition("), ")[0]))
+      yield Instruction(own, operation, line, times, result, operands)
+      if operation == "while":
+        known = re.search(r'known_trip_count":?\{"n":"(\d+)"', line)
+        inner = times * int(known[1]) if known else times
+      elif operation in ("call", "conditional") or operation.startswith(
+        "async"
+      ):
+        inner = times
+      else:
+        continue  # a fusion is one instruction
+      called = re.findall(r"(?:to_apply|calls|body)=%?([\w.-]+)", line)
+      for names in re.findall(r"branch_computations=\{([^}]*)\}", line):
+        called += re.findall(r"[\w.-]+", names)
+      for other in called:
+        if other in self._bodies:
+          yield from self._run(other, inner)
+
+  def traffic(self, instruction: Instruction) -> float:
+    """Bytes that an instruction moves to or from memory, once, about.
+
+    A part that is cut out of a large array, or written into one, counts as the
+    part.
+    """
+    if instruction.operation in _FREE or instruction.operation.endswith(
+      ("-done", "-update")
+    ):
+      return 0.0
+    out = size(instruction.result, everywhere=False)
+    inputs = [
+      size(self._types.get(name, ""), everywhere=False)
+      for name in instruction.operands
+    ]
+    body = self._called(instruction)
+    if any(x[2] == "dynamic-update-slice" for x in body) or (
+      instruction.operation == "dynamic-update-slice"
+    ):
+      whole = max((x for x in inputs if x >= out / 2), default=0.0)
+      return 2 * max(sum(inputs) - whole, 0.0)
+    if any(x[2] == "dynamic-slice" for x in body) or (
+      instruction.operation == "dynamic-slice"
+    ):
+      inputs = [min(x, max(out, 1.0)) for x in inputs]
+    return out + sum(inputs)
+
+  def _called(self, instruction):
+    found = re.search(r"calls=%?([\w.-]+)", instruction.line)
+    return self._bodies.get(found[1], []) if found else []
+
+  def cycles(self, instruction: Instruction) -> float:
+    """Cycles that the compiler expects one run to take; 0 if it does not say."""
+    found = re.search(r'"estimated_cycles":"(\d+)"', instruction.line)
+    return float(found[1]) if found else 0.0
+
+  def collectives(self, slice_size: int = 0) -> list[Sent]:
+    """What devices send each other, the largest first.
+
+    Args:
+      slice_size: devices of a slice; 0: there is only one slice.
+    """
+    totals = collections.Counter()
+    for x in self.instructions:
+      operation = x.operation.removesuffix("-start")
+      if operation not in _SENT:
+        continue
+      groups = _groups(x.line)
+      n = len(groups[0]) if groups else 1
+      if n < 2:
+        continue
+      result = x.result
+      if x.operation.endswith("-start"):  # a tuple of operands and results
+        result = _second(result)
+      crosses = bool(slice_size) and any(
+        len({device // slice_size for device in group}) > 1 for group in groups
+      )
+      for kind, shape, _ in _ARRAY.findall(result):
+        sent = _SENT[operation](size(f"{kind}[{shape}]"), n)
+        totals[operation, kind, n, crosses] += x.times * sent
+    found = [
+      Sent(operation, kind, n, total, crosses)
+      for (operation, kind, n, crosses), total in totals.items()
+    ]
+    return sorted(found, key=lambda x: -x.bytes)
+
+
+def _second(result: str) -> str:
+  """The last array of each pair in the type of an asynchronous start."""
+  arrays = [x[0] for x in re.finditer(_ARRAY, result)]
+  arrays = [x for x in arrays if not re.match(r"[us]32\[\]", x)]
+  return ", ".join(arrays[len(arrays) // 2 :])
+
+
+def _groups(line: str) -> list[list[int]]:
+  """The devices that take part in a collective with each other."""
+  pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", line)
+  if pairs:
+    return [
+      [int(x) for x in pair.split(",")]
+      for pair in re.findall(r"\{?([\d,]+)", pairs[1])
+      if "," in pair
+    ]
+  listed = re.search(r"replica_groups=\{(\{.*?\})\}", line)
+  if listed:
+    return [
+      [int(x) for x in group.split(",") if x]
+      for group in re.findall(r"\{([\d,]*)\}", listed[1])
+    ]
+  grid = re.search(
+    r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line
+  )
+  if grid:
+    return _iota(grid)
+  return _of_mesh(line)
+
+
+def _iota(grid: re.Match) -> list[list[int]]:
+  """Groups that are written as a reshaped and transposed range."""
+  import numpy as np
+
+  sizes = [int(x) for x in grid[3].split(",")]
+  order = np.arange(math.prod(sizes)).reshape(sizes)
+  if grid[4]:
+    order = order.transpose([int(x) for x in grid[4].split(",")])
+  return order.reshape(int(grid[1]), int(grid[2])).tolist()
+
+
+def _of_mesh(line: str) -> list[list[int]]:
+  """Groups that are written as axes of a mesh."""
+  import numpy as np
+
+  mesh = re.search(r"replica_groups=mesh\[([^\]]*)\].*?\{('[^}]*)\}", line)
+  if not mesh:
+    return []
+  sizes = {k: int(v) for k, v in re.findall(r"('\w+')=(\d+)", mesh[1])}
+  names = mesh[2].split(",")
+  order = np.arange(math.prod(sizes.values())).reshape([*sizes.values()])
+  axes = [*sizes]
+  rest = [i for i, name in enumerate(axes) if name not in names]
+  kept = [axes.index(name.strip()) for name in names]
+  order = order.transpose([*rest, *kept])
+  return order.reshape(-1, math.prod(sizes[axes[i]] for i in kept)).tolist()
