@@ -253,13 +253,15 @@ def table(document: dict[str, Any]) -> rich.table.Table:
       )
     for what, value in d["estimated_seconds"].items():
       row(f"{what}, estimate", "{:.2f} ms", 1e3 * value)
+    for x in d["largest"]:
+      row(x["what"], "{:.1f} % of the cycles, estimate", 100 * x["share"])
     row(
-      "step, estimate from below",
+      "step, estimate",
       "{:.2f} ms, bound by {}",
       1e3 * d["estimated_step_seconds"],
       d["bound_by"],
     )
-    row("MFU, estimate from above", "{:.0f} %", 100 * d["estimated_mfu"])
+    row("MFU, estimate", "{:.0f} %", 100 * d["estimated_mfu"])
     rate = d["estimated_examples_per_second"]
     row("estimate", "{:,.0f} examples/s", rate)
     row("hours, estimate", "{:.1f}", d["estimated_hours"])

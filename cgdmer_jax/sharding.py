@@ -93,8 +93,8 @@ def _arrange(shape, devices) -> np.ndarray:
   data, *rest = shape
   if data % slices:
     raise UserError(
-      f"mesh={tuple(shape)} over {AXES} does not fit {slices} slices; the first "
-      f"size must be a multiple of {slices}"
+      f"mesh={tuple(shape)} over {AXES} does not fit {slices} slices; the "
+      f"first size must be a multiple of {slices}"
     )
   return mesh_utils.create_hybrid_device_mesh(
     (data // slices, *rest),

@@ -99,7 +99,8 @@ def set_size(model: ConfigDict, size: str) -> None:
 # Records of each chip, and how the backward pass computes, that fill a chip
 # with a preset of `configs/pretrain.py`; `launch/README.md` has the memory.
 FILL: dict[str, dict[str, tuple[int, str]]] = {
-  "tiny": {"v5e": (128, "none")},
+  "tiny": {"v5e": (128, "none"), "v5p": (512, "none"), "v6e": (256, "none"), "h100": (512, "none"), "a100": (512, "none"), "v4": (256, "none")},
+  "base": {"v5e": (64, "none"), "v5p": (256, "none"), "v6e": (128, "none"), "h100": (256, "none"), "a100": (256, "none"), "v4": (128, "none")},
 }
 
 

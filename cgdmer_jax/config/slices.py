@@ -24,6 +24,7 @@ class Chip:
       direction; GPUs have one network.
     network_bandwidth: bytes/s that a chip sends to other slices.
     cores: by which the maker counts, of one chip.
+    clock: cycles/s, for which the compiler counts; 0: not published.
   """
 
   name: str
@@ -34,18 +35,20 @@ class Chip:
   links: int
   network_bandwidth: float
   cores: int = 1
+  clock: float = 0.0
 
 
 # https://docs.cloud.google.com/tpu/docs/v5e and its neighbours; links and data
 # centre network from https://jax-ml.github.io/scaling-book/tpus; GPUs from
 # NVIDIA's data sheets, with NVLink in one direction and 400 Gbit/s each
-# between machines.
+# between machines. The clock of v4 is that of Jouppi et al. 2023, those of v5e
+# and v5p follow from their peak and their number of 128 x 128 matrix units.
 CHIPS = {
   chip.name: chip
   for chip in (
-    Chip("v4", "TPU v4", 31.75 * GIB, 1228e9, 45e9, 2, 6.25e9, 2),
-    Chip("v5e", "TPU v5 lite", 15.75 * GIB, 819e9, 45e9, 2, 3.125e9),
-    Chip("v5p", "TPU v5p", 95.74 * GIB, 2765e9, 90e9, 2, 6.25e9, 2),
+    Chip("v4", "TPU v4", 31.75 * GIB, 1228e9, 45e9, 2, 6.25e9, 2, 1.05e9),
+    Chip("v5e", "TPU v5 lite", 15.75 * GIB, 819e9, 45e9, 2, 3.125e9, 1, 1.5e9),
+    Chip("v5p", "TPU v5p", 95.74 * GIB, 2765e9, 90e9, 2, 6.25e9, 2, 1.75e9),
     Chip("v6e", "TPU v6 lite", 31.25 * GIB, 1638e9, 90e9, 2, 12.5e9),
     Chip("a100", "A100", 79 * GIB, 2039e9, 300e9, 1, 25e9),
     Chip("h100", "H100", 79 * GIB, 3350e9, 450e9, 1, 50e9),

@@ -24,7 +24,7 @@ _REMAT = {
 REMAT = ("none", *_REMAT)
 
 # Of what is cheap to compute only the input is stored; the backward pass
-# computes it again. In a scanned stack XLA would store every intermediate result:
+# computes it again. In a scanned stack XLA would store all that lies between:
 # six arrays as wide as the MLP for a GELU, three in float32 for a LayerNorm.
 _cheap = functools.partial(jax.checkpoint, prevent_cse=False)
 gelu = _cheap(jax.nn.gelu)

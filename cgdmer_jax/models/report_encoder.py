@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from cgdmer_jax import sharding
@@ -52,6 +50,11 @@ class Table(nn.Module):
   def __call__(self, index: Array) -> Array:
     """Rows of the table: (..., width)."""
     return products.rows(self.embedding, index, self.dtype)
+
+  def first(self, count: int, like: Array) -> Array:
+    """The first `count` rows, broadcast to the shape of `like`."""
+    rows = sharding.gather(self.embedding[:count])
+    return products.spread(rows, like)
 
   def attend(self, x: Array) -> Array:
     """Products with every row: (..., count)."""
@@ -114,8 +117,8 @@ class ReportEncoder(nn.Module):
         f"reports of {length} tokens; expected at most {self.num_positions}"
       )
     x = self.word(tokens)
-    x += self.position(jnp.arange(length))[None]
-    x += self.token_type(jnp.zeros((1, 1), jnp.int32))
+    x += self.position.first(length, x)
+    x += self.token_type.first(1, x)
     x = self.norm(x)
     for block in self.blocks[:count]:
       x = block(x, valid)

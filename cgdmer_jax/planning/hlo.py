@@ -1,4 +1,4 @@
-"""Reads the text of a compiled program: what runs, how often, on how many bytes.
+"""Reads a compiled program: what runs, how often, and on how many bytes.
 
 XLA's own `cost_analysis` counts the body of a loop once. Here a loop counts as
 often as XLA knows it to run.
@@ -11,6 +11,8 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator
+
+import numpy as np
 
 # Of the bytes of its result, what each device of a group of n sends, if
 # collectives are made in rings.
@@ -104,8 +106,8 @@ class Program:
     entry = ""
     name = None
     for line in text.splitlines():
-      head = re.match(r"(ENTRY )?%?([\w.-]+)[^=]*\{$", line)
-      if head and not line.startswith(" ") and "HloModule" not in line:
+      head = re.match(r"(ENTRY )?%?([\w.-]+) \(.*\{$", line)
+      if head:
         name = head[2]
         self._bodies[name] = []
         entry = name if head[1] else entry
@@ -122,8 +124,7 @@ class Program:
       operands = tuple(re.findall(r"%([\w.-]+)", rest.partition("), ")[0]))
       yield Instruction(own, operation, line, times, result, operands)
       if operation == "while":
-        known = re.search(r'known_trip_count":?\{"n":"(\d+)"', line)
-        inner = times * int(known[1]) if known else times
+        inner = times * self._trips(line)
       elif operation in ("call", "conditional") or operation.startswith(
         "async"
       ):
@@ -137,6 +138,19 @@ class Program:
         if other in self._bodies:
           yield from self._run(other, inner)
 
+  def _trips(self, line: str) -> int:
+    """How often a loop runs: what XLA knows, or what its counter is held to."""
+    known = re.search(r'known_trip_count":?\{"n":"(\d+)"', line)
+    if known:
+      return int(known[1])
+    condition = re.search(r"condition=%?([\w.-]+)", line)
+    limits = [
+      int(rest.partition(")")[0])
+      for _, result, operation, rest, _ in self._bodies.get(condition[1], [])
+      if operation == "constant" and result.startswith("s32[]")
+    ]
+    return max(limits, default=1)
+
   def traffic(self, instruction: Instruction) -> float:
     """Bytes that an instruction moves to or from memory, once, about.
 
@@ -147,29 +161,50 @@ class Program:
       ("-done", "-update")
     ):
       return 0.0
-    out = size(instruction.result, everywhere=False)
+    if instruction.operation == "custom-call" and re.search(
+      r'target="(Allocate|Concat|Assume)', instruction.line
+    ):
+      return 0.0  # memory is set aside, or named
+    if instruction.operation.endswith("-start"):  # (source, target, ...)
+      return size(_second(instruction.result))
+    outputs = _arrays(instruction.result)
     inputs = [
-      size(self._types.get(name, ""), everywhere=False)
-      for name in instruction.operands
+      x for n in instruction.operands for x in _arrays(self._types.get(n, ""))
     ]
-    body = self._called(instruction)
-    if any(x[2] == "dynamic-update-slice" for x in body) or (
-      instruction.operation == "dynamic-update-slice"
-    ):
-      whole = max((x for x in inputs if x >= out / 2), default=0.0)
-      return 2 * max(sum(inputs) - whole, 0.0)
-    if any(x[2] == "dynamic-slice" for x in body) or (
-      instruction.operation == "dynamic-slice"
-    ):
-      inputs = [min(x, max(out, 1.0)) for x in inputs]
-    return out + sum(inputs)
+    body = self._called(instruction) or [
+      ("", instruction.result, instruction.operation, instruction.line, "")
+    ]
+    slices = sum(size(x[1]) for x in body if x[2] == "dynamic-slice")
+    moved = 0.0
+    for _, _, operation, rest, _ in body:
+      if operation == "dynamic-update-slice":
+        whole, part = re.findall(r"%([\w.-]+)", rest)[:2]
+        moved += size(self._types.get(part, ""))
+        whole = self._types.get(whole, "")
+        for x in _arrays(whole)[:1]:  # it is changed in place
+          for side in (outputs, inputs):
+            same = [
+              y for y in side if y.partition("{")[0] == x.partition("{")[0]
+            ]
+            if same:
+              side.remove(same[0])
+    for x in outputs + inputs:
+      moved += size(x, everywhere=False)
+    if slices:
+      large = sum(
+        max(size(x, everywhere=False) - slices, 0.0)
+        for x in inputs
+        if size(x, everywhere=False) > 2 * slices
+      )
+      moved -= large
+    return moved
 
   def _called(self, instruction):
     found = re.search(r"calls=%?([\w.-]+)", instruction.line)
     return self._bodies.get(found[1], []) if found else []
 
   def cycles(self, instruction: Instruction) -> float:
-    """Cycles that the compiler expects one run to take; 0 if it does not say."""
+    """Cycles that the compiler expects of one run; 0 if it does not say."""
     found = re.search(r'"estimated_cycles":"(\d+)"', instruction.line)
     return float(found[1]) if found else 0.0
 
@@ -179,35 +214,51 @@ class Program:
     Args:
       slice_size: devices of a slice; 0: there is only one slice.
     """
-    totals = collections.Counter()
-    for x in self.instructions:
-      operation = x.operation.removesuffix("-start")
-      if operation not in _SENT:
-        continue
-      groups = _groups(x.line)
+    totals, seen = collections.Counter(), set()
+    for line, operation, result, times in self._every_collective():
+      channel = re.search(r"channel_id=(\d+)", line)
+      groups = _groups(line)
       n = len(groups[0]) if groups else 1
-      if n < 2:
+      if n < 2 or (channel and channel[1] in seen):
         continue
-      result = x.result
-      if x.operation.endswith("-start"):  # a tuple of operands and results
-        result = _second(result)
+      seen.add(channel and channel[1])
       crosses = bool(slice_size) and any(
         len({device // slice_size for device in group}) > 1 for group in groups
       )
       for kind, shape, _ in _ARRAY.findall(result):
         sent = _SENT[operation](size(f"{kind}[{shape}]"), n)
-        totals[operation, kind, n, crosses] += x.times * sent
+        totals[operation, kind, n, crosses] += times * sent
     found = [
       Sent(operation, kind, n, total, crosses)
       for (operation, kind, n, crosses), total in totals.items()
     ]
     return sorted(found, key=lambda x: -x.bytes)
 
+  def _every_collective(self):
+    """Line, kind, result and number of runs, also of those inside of fusions.
+
+    The compiler lets a collective run beside others; its parts then lie in
+    several fusions, with the same channel.
+    """
+    for x in self.instructions:
+      for _, result, operation, _, line in [
+        (x.name, x.result, x.operation, "", x.line),
+        *self._called(x),
+      ]:
+        kind = operation.removesuffix("-start")
+        if kind in _SENT:
+          if operation != kind:  # a tuple of operands and results
+            result = _second(result)
+          yield line, kind, result, x.times
+
+
+def _arrays(text: str) -> list[str]:
+  return [found[0] for found in re.finditer(_ARRAY, text)]
+
 
 def _second(result: str) -> str:
   """The last array of each pair in the type of an asynchronous start."""
-  arrays = [x[0] for x in re.finditer(_ARRAY, result)]
-  arrays = [x for x in arrays if not re.match(r"[us]32\[\]", x)]
+  arrays = [x for x in _arrays(result) if not re.match(r"[us]32\[", x)]
   return ", ".join(arrays[len(arrays) // 2 :])
 
 
@@ -236,8 +287,6 @@ def _groups(line: str) -> list[list[int]]:
 
 def _iota(grid: re.Match) -> list[list[int]]:
   """Groups that are written as a reshaped and transposed range."""
-  import numpy as np
-
   sizes = [int(x) for x in grid[3].split(",")]
   order = np.arange(math.prod(sizes)).reshape(sizes)
   if grid[4]:
@@ -247,8 +296,6 @@ def _iota(grid: re.Match) -> list[list[int]]:
 
 def _of_mesh(line: str) -> list[list[int]]:
   """Groups that are written as axes of a mesh."""
-  import numpy as np
-
   mesh = re.search(r"replica_groups=mesh\[([^\]]*)\].*?\{('[^}]*)\}", line)
   if not mesh:
     return []

@@ -41,9 +41,9 @@ def find(
   parts = config.train.microbatches
   divisors = [n for n in range(parts, local + 1) if local % n == 0]
   for remat in layers.REMAT[layers.REMAT.index(config.compute.remat) :]:
-    activations = memory.expected(
-      training, batch, place.is_tpu, remat=remat
-    )["activations"]
+    activations = memory.expected(training, batch, place.is_tpu, remat=remat)[
+      "activations"
+    ]
     for n in divisors:
       if n % parts == 0 and state + activations * parts / n <= room:
         if n > parts:

@@ -1,6 +1,6 @@
-"""Devices that a step is compiled for: described ones, or those that are there.
+"""Devices that a step is compiled for; they are described, and not there.
 
-The compiler of TPUs is a package. It makes programs for any slice from a
+The compilers of TPUs and of GPUs are packages. They make programs from a
 description alone; nothing can run.
 """
 
@@ -18,6 +18,9 @@ from jax.experimental import topologies
 
 from cgdmer_jax.config import slices
 from cgdmer_jax.errors import UserError, one_line
+from cgdmer_jax.planning import gpus
+
+_GPUS_OF_HOST = 8
 
 # The compiler looks for a TPU, and asks the cloud which one it is, unless all
 # this is given. It also expects to be alone on the machine.
@@ -66,8 +69,7 @@ def prepare(name: str, num_slices: int, compiles: bool) -> None:
     os.environ.setdefault(variable, value)
   if not compiles:  # the CPU stands for all of them
     jax.config.update("jax_num_cpu_devices", found.count * num_slices)
-  if not compiles or found.chip.name not in slices.GPUS:
-    jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_platforms", "cpu")  # nothing runs elsewhere
 
 
 def find(name: str, num_slices: int, compiles: bool) -> Target:
@@ -76,8 +78,8 @@ def find(name: str, num_slices: int, compiles: bool) -> Target:
   Args:
     name: see `slices.parse`.
     num_slices: how many slices.
-    compiles: whether a program is compiled for them. If not, neither a compiler
-      nor a GPU need be here.
+    compiles: whether a program is compiled for them. If not, no compiler need
+      be here.
 
   Raises:
     UserError: there is no such slice, or nothing that compiles for it.
@@ -152,16 +154,16 @@ def _wanted_compiler() -> str:
 
 
 def _gpus(found: slices.Slice, num_slices: int) -> list[jax.Device]:
-  count = found.count * num_slices
-  devices = [d for d in jax.devices() if d.platform == "gpu"]
-  fitting = [
-    d for d in devices if found.chip.kind.lower() in d.device_kind.lower()
-  ]
-  if len(fitting) < count:
-    have = f"{len(devices)} x {devices[0].device_kind}" if devices else "no GPU"
+  if importlib.util.find_spec("jax_cuda12_plugin") is None:
     raise UserError(
-      f"plan.topology={found.name}: a program for GPUs is compiled where they "
-      f"are, and there is {have} here; or give --config.plan.compile=False for "
-      "what needs no compiler"
+      "the compiler of GPUs is missing; install it: pip install -e "
+      '".[gpu]", or pip install "jax[cuda12]"'
     )
-  return fitting[:count]
+  hosts, of_host = divmod(found.count * num_slices, _GPUS_OF_HOST)
+  shape = (hosts, _GPUS_OF_HOST) if hosts else (1, of_host)
+  described = topologies.get_topology_desc(
+    platform="cuda",
+    target_config=gpus.describe(found.chip.name),
+    topology=f"1x{shape[0]}x{shape[1]}",
+  )
+  return described.devices

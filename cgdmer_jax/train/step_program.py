@@ -82,9 +82,7 @@ def memory(
   return parts
 
 
-def state_and_batch(
-  abstract_state: TrainState, batch: Batch
-) -> dict[str, int]:
+def state_and_batch(abstract_state: TrainState, batch: Batch) -> dict[str, int]:
   """Bytes of what a step is given on each device."""
   return {
     "parameters": local_bytes(abstract_state.params),
