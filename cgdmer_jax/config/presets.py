@@ -98,9 +98,17 @@ def set_size(model: ConfigDict, size: str) -> None:
 
 # Records of each chip, and how the backward pass computes, that fill a chip
 # with a preset of `configs/pretrain.py`; `launch/README.md` has the memory.
+_CHIPS = ("v4", "v5e", "v5p", "v6e", "a100", "h100")
 FILL: dict[str, dict[str, tuple[int, str]]] = {
-  "tiny": {"v5e": (128, "none"), "v5p": (512, "none"), "v6e": (256, "none"), "h100": (512, "none"), "a100": (512, "none"), "v4": (256, "none")},
-  "base": {"v5e": (64, "none"), "v5p": (256, "none"), "v6e": (128, "none"), "h100": (256, "none"), "a100": (256, "none"), "v4": (128, "none")},
+  size: {
+    chip: (count, "none") for chip, count in zip(_CHIPS, counts, strict=True)
+  }
+  for size, counts in {
+    "tiny": (512, 256, 1024, 512, 1024, 1024),
+    "small": (256, 128, 512, 256, 512, 512),
+    "base": (128, 64, 512, 128, 256, 256),
+    "large": (32, 16, 128, 32, 64, 64),
+  }.items()
 }
 
 

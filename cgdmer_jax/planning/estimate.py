@@ -1,6 +1,6 @@
 """Estimates of time from a compiled program and the data sheet of a chip.
 
-Three bounds from below: arithmetic at its peak, memory and network at their full
+Three bounds from below: arithmetic at its peak, memory and network at full
 speed. For TPUs the compiler counts the cycles of each instruction besides,
 without waiting for the network. The longest of the four is the estimate: as if
 everything else went on at the same time.
