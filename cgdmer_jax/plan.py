@@ -56,7 +56,8 @@ def run(
     document |= _compiled(training, batch, config, place, document)
   fits = document["fits"]
   if not fits:
-    document["remedy"] = remedy.find(training, batch, config, place)
+    parts = document["expected_memory_bytes"]
+    document["remedy"] = remedy.find(training, batch, config, place, parts)
   document["start"] = _start(config, place)
   path = workdir / f"plan-{plan.preset}-{place.name.replace(' ', '')}.json"
   files.write(path, json.dumps(document, indent=1))

@@ -38,7 +38,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     arg, preset="base", recipe="cg_dmer", topology="v5e-8", slices="1"
   )
   pretrain = presets.load(pathlib.Path(__file__).with_name("pretrain.py"))
-  chip = "" if options.preset == "demo" else f",chip={options.topology}"
+  fills = options.preset in presets.FILL
+  chip = f",chip={options.topology}" if fills else ""
   c = pretrain.get_config(
     f"{options.preset},recipe={options.recipe}{chip}"
   ).unlock()

@@ -96,24 +96,22 @@ def set_size(model: ConfigDict, size: str) -> None:
     model[part].update(fields.transformer(*shape))
 
 
-# Records of each chip, and how the backward pass computes, that fill a chip
-# with a preset of `configs/pretrain.py`; `launch/README.md` has the memory.
+# Records of each chip that fill it with a preset of `configs/pretrain.py`, by
+# the memory that `configs/plan.py` expects: powers of two, with a tenth of the
+# chip to spare.
 _CHIPS = ("v4", "v5e", "v5p", "v6e", "a100", "h100")
-FILL: dict[str, dict[str, tuple[int, str]]] = {
-  size: {
-    chip: (count, "none") for chip, count in zip(_CHIPS, counts, strict=True)
-  }
+FILL: dict[str, dict[str, int]] = {
+  size: dict(zip(_CHIPS, counts, strict=True))
   for size, counts in {
-    "tiny": (512, 256, 1024, 512, 1024, 1024),
-    "small": (256, 128, 512, 256, 512, 512),
+    "tiny": (256, 128, 512, 256, 512, 512),
+    "small": (256, 64, 512, 256, 512, 512),
     "base": (128, 64, 512, 128, 256, 256),
-    "large": (32, 16, 128, 32, 64, 64),
   }.items()
 }
 
 
 def fill(c: ConfigDict, size: str, name: str) -> None:
-  """Sets batch, mesh and recomputation for a slice.
+  """Sets the batch that fills a slice; parameters are copied to all chips.
 
   The number of records that are seen stays as it is.
 
@@ -127,11 +125,10 @@ def fill(c: ConfigDict, size: str, name: str) -> None:
   """
   choose("preset with chip=", size, FILL)
   found = slices.parse(name)
-  records, remat = FILL[size][found.chip.name]
+  records = FILL[size][found.chip.name]
   seen = c.train.steps * c.train.batch_size
   c.train.batch_size = records * found.count
   c.train.steps = round(seen / c.train.batch_size)
-  c.compute.remat = remat
   c.loss.ring = c.train.batch_size > 4096
 
 

@@ -52,7 +52,9 @@ def product(
 
 
 def _product_forward(x, kernel, axes, gathered):
-  return product(x, kernel, axes, gathered), (x, kernel)
+  # Not `product`: recomputation must see that this is a product of matrices.
+  y = _multiply(x, _cast(kernel, x.dtype, gathered), axes)
+  return y, (x, kernel)
 
 
 def _product_backward(axes, gathered, saved, g):
@@ -101,7 +103,7 @@ def _convolve(x, kernel, stride):
 
 
 def _convolution_forward(x, kernel, stride):
-  return convolution(x, kernel, stride), (x, kernel)
+  return _convolve(x, kernel.astype(x.dtype), stride), (x, kernel)
 
 
 def _convolution_backward(stride, saved, g):
@@ -130,7 +132,8 @@ def rows(table: Array, index: Array, dtype: str) -> Array:
 def _rows_forward(table, index, dtype):
   # A type is nothing that can be kept: an array without elements has it.
   empty = jnp.zeros((table.shape[0], 0), table.dtype)
-  return rows(table, index, dtype), (empty, index)
+  y = jnp.take(_cast(table, dtype, True), index, axis=0)
+  return y, (empty, index)
 
 
 def _rows_backward(dtype, saved, g):

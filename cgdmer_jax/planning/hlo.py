@@ -264,14 +264,9 @@ def _second(result: str) -> str:
 
 def _groups(line: str) -> list[list[int]]:
   """The devices that take part in a collective with each other."""
-  pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", line)
-  if pairs:
-    return [
-      [int(x) for x in pair.split(",")]
-      for pair in re.findall(r"\{?([\d,]+)", pairs[1])
-      if "," in pair
-    ]
-  listed = re.search(r"replica_groups=\{(\{.*?\})\}", line)
+  listed = re.search(
+    r"(?:replica_groups|source_target_pairs)=\{(\{.*?\})\}", line
+  )
   if listed:
     return [
       [int(x) for x in group.split(",") if x]

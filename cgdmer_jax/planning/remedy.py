@@ -14,7 +14,11 @@ _ROOM = 0.85  # of memory: what is expected is not exact
 
 
 def find(
-  training: Training, batch: Batch, config: ConfigDict, place: Target
+  training: Training,
+  batch: Batch,
+  config: ConfigDict,
+  place: Target,
+  found: dict[str, int],
 ) -> str:
   """The first change after which the step is expected to fit.
 
@@ -22,12 +26,18 @@ def find(
   is encoded in parts, which costs a second forward pass, then blocks are
   computed again as well.
 
+  Args:
+    training: what is trained.
+    batch: shapes of its batch.
+    config: the whole configuration.
+    place: where it would run.
+    found: `memory.expected` of it.
+
   Returns:
     Flags to give, or that a smaller batch or a larger slice is needed.
   """
   chip = place.slice.chip
   room = _ROOM * chip.hbm
-  found = memory.expected(training, batch, place.is_tpu)
   state = sum(found[k] for k in ("parameters", "optimizer", "gradients"))
   changes, mesh = [], training.mesh.shape
   if state > chip.hbm / 2 and mesh["data"] > 1:
@@ -41,9 +51,9 @@ def find(
   parts = config.train.microbatches
   divisors = [n for n in range(parts, local + 1) if local % n == 0]
   for remat in layers.REMAT[layers.REMAT.index(config.compute.remat) :]:
-    activations = memory.expected(training, batch, place.is_tpu, remat=remat)[
-      "activations"
-    ]
+    if remat != config.compute.remat:
+      found = memory.expected(training, batch, place.is_tpu, remat=remat)
+    activations = found["activations"]
     for n in divisors:
       if n % parts == 0 and state + activations * parts / n <= room:
         if n > parts:

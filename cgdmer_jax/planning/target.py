@@ -21,6 +21,8 @@ from cgdmer_jax.errors import UserError, one_line
 from cgdmer_jax.planning import gpus
 
 _GPUS_OF_HOST = 8
+# Without a GPU nothing can be tried out: products go to cuBLAS, untuned.
+_UNTUNED = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"
 
 # The compiler looks for a TPU, and asks the cloud which one it is, unless all
 # this is given. It also expects to be alone on the machine.
@@ -69,6 +71,9 @@ def prepare(name: str, num_slices: int, compiles: bool) -> None:
     os.environ.setdefault(variable, value)
   if not compiles:  # the CPU stands for all of them
     jax.config.update("jax_num_cpu_devices", found.count * num_slices)
+  if found.chip.name in slices.GPUS:
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} {_UNTUNED}".strip()
   jax.config.update("jax_platforms", "cpu")  # nothing runs elsewhere
 
 
