@@ -11,8 +11,8 @@ at least, by estimate; and the command that starts it. Options after the colon:
                    a preset of `configs/pretrain.py`; base is the default
     recipe=NAME    as there
     topology=NAME  v5e-16, v6e-8, v5p-64, v4-32 (the last two count cores, two a
-                   chip), up to 256 chips; or h100-8, a100-8 on a machine that
-                   has them
+                   chip), up to 256 chips; or h100-8, a100-8, with the extra
+                   `gpu`
     slices=N       several of these slices
 
 Everything else is set as in the training:
@@ -38,7 +38,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     arg, preset="base", recipe="cg_dmer", topology="v5e-8", slices="1"
   )
   pretrain = presets.load(pathlib.Path(__file__).with_name("pretrain.py"))
-  fills = options.preset in presets.FILL
+  fills = options.preset != "demo"
   chip = f",chip={options.topology}" if fills else ""
   c = pretrain.get_config(
     f"{options.preset},recipe={options.recipe}{chip}"

@@ -15,9 +15,9 @@ beside a random encoder. Options behind the colon, separated by commas:
                   BERT trained on biomedical search, as report encoder, all of
                   it trained; evaluated on PTB-XL. We never ran these at full
                   length.
-    chip=SLICE    with tiny, small or base: the batch that fills the chips of a
-                  slice, such as v5e-16, v5p-64, v6e-8 or h100-8; as many
-                  records are seen as without
+    chip=SLICE    with one of these: the batch that fills the chips of a slice,
+                  such as v5e-16, v5p-64, v6e-8 or h100-8; as many records are
+                  seen as without
 
 The report encoder of any configuration may be a BERT checkpoint of Hugging
 Face, a directory or an id of the hub. This one reads whole reports with a
