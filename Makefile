@@ -4,7 +4,7 @@ RUN = .venv/bin/python
 WORKDIR ?= runs/pretrain
 PIP = $(RUN) -m pip --disable-pip-version-check install --quiet --no-compile
 
-.PHONY: pretrain data test lint clean help
+.PHONY: pretrain data test plan-test lint clean help
 
 pretrain: data  ## Pretrain CG-DMER on the embedded data and report.
 	$(RUN) -m cgdmer_jax.main --config=configs/pretrain.py --workdir=$(WORKDIR)
@@ -15,6 +15,10 @@ data: .venv/installed  ## Build the embedded data set.
 # Programs that tests start import JAX: three times as fast with byte code.
 test: .venv/test-installed lint  ## Linters and tests.
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 2 --dist worksteal
+
+# Compiles for slices that are not there; skipped without their compiler.
+plan-test: .venv/test-installed  ## Steps compiled for TPUs; needs extra plan.
+	CGDMER_PLAN_TEST=1 $(RUN) -m pytest tests/planning/test_tpu.py
 
 lint: .venv/test-installed  ## Linters.
 	$(RUN) -m ruff check .
@@ -33,7 +37,7 @@ lint: .venv/test-installed  ## Linters.
 	touch $@
 
 help:  ## What can be made.
-	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
 clean:  ## Remove the environment; data/ and runs/ stay.
 	rm -rf .venv *.egg-info .pytest_cache .ruff_cache

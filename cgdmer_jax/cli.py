@@ -12,6 +12,7 @@ COMMANDS = {
   "pretrain": ("cgdmer_jax.main", "pretrain", "pretrain, or resume a run"),
   "evaluate": ("cgdmer_jax.main", "benchmark", "compare encoders"),
   "bench": ("cgdmer_jax.main", "bench", "measure how fast training is"),
+  "plan": ("cgdmer_jax.main", "plan", "what a training would need on a slice"),
   "build": ("data_builders.build", "", "build a data set"),
   "predict": ("cgdmer_jax.predict", "", "findings of recordings in files"),
   "calibrate": ("cgdmer_jax.calibrate", "", "probabilities for your data"),

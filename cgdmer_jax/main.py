@@ -1,4 +1,4 @@
-"""Pretrains, evaluates or measures speed, as a configuration says.
+"""Pretrains, evaluates, plans or measures speed, as a configuration says.
 
     cgdmer pretrain --workdir=runs/pretrain
     python -m cgdmer_jax.main --config=pretrain:recipe=clip --workdir=runs/clip
@@ -97,16 +97,21 @@ def main(argv: list[str]) -> None:
   # Imported here: --help and a wrong flag need not wait for JAX.
   import jax
 
-  from cgdmer_jax import bench, distributed, evaluate, pretrain
+  from cgdmer_jax import bench, distributed, evaluate, plan, pretrain
+  from cgdmer_jax.planning import target
 
   tasks = {
     "pretrain": pretrain.run,
     "bench": bench.run,
     "evaluate": evaluate.run,
+    "plan": plan.run,
   }
   try:
     workdir = paths.local(_WORKDIR.value or f"runs/{config.task}", "--workdir")
     data_dir = paths.data_dir(paths.DATA_DIR.value)
+    if config.task == "plan":
+      plan_of = config.plan
+      target.prepare(plan_of.topology, plan_of.num_slices, plan_of.compile)
     distributed.initialize()
     if jax.process_index() == 0:
       log_file.keep(workdir, _is_shown)

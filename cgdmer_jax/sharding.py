@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -46,16 +48,21 @@ RULES: tuple[tuple[str, P], ...] = (
 STACKED = re.compile(r"/layers/")
 
 
-def make_mesh(shape: Sequence[int]) -> jax.sharding.Mesh:
+def make_mesh(
+  shape: Sequence[int], devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
   """Makes a mesh with the axes `AXES`.
 
   Args:
     shape: devices along each axis; one of them may be -1, for the rest.
+    devices: None: all that there are.
 
   Raises:
-    UserError: the product of the sizes is not the number of devices.
+    UserError: the product of the sizes is not the number of devices, or not all
+      slices get as much of the data axis.
   """
-  count = jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  count = len(devices)
   shape = list(shape)
   known = math.prod(size for size in shape if size != -1)
   if shape.count(-1) == 1 and count % known == 0:
@@ -65,7 +72,36 @@ def make_mesh(shape: Sequence[int]) -> jax.sharding.Mesh:
       f"mesh={tuple(shape)} over {AXES} does not fit {count} devices; their "
       "number must be the product of the sizes, one of which may be -1"
     )
-  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  return jax.sharding.Mesh(
+    _arrange(shape, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES)
+  )
+
+
+def _arrange(shape, devices) -> np.ndarray:
+  """Devices in the order in which their network connects them best.
+
+  Between slices of TPUs there is a slow network: only the data axis crosses it,
+  over which nothing but gradients are sent.
+  """
+  slices = len({getattr(d, "slice_index", None) or 0 for d in devices})
+  if devices[0].platform != "tpu":
+    return np.asarray(devices).reshape(shape)
+  if slices == 1:
+    return mesh_utils.create_device_mesh(
+      shape, devices, allow_split_physical_axes=True
+    )
+  data, *rest = shape
+  if data % slices:
+    raise UserError(
+      f"mesh={tuple(shape)} over {AXES} does not fit {slices} slices; the "
+      f"first size must be a multiple of {slices}"
+    )
+  return mesh_utils.create_hybrid_device_mesh(
+    (data // slices, *rest),
+    (slices, 1, 1),
+    devices,
+    allow_split_physical_axes=True,
+  )
 
 
 def path_name(path: Sequence[Any]) -> str:

@@ -17,6 +17,9 @@ a random encoder. Options behind the colon, separated by commas:
                   BERT trained on biomedical search, as report encoder, all of
                   it trained; evaluated on PTB-XL. We never ran these at full
                   length.
+    chip=SLICE    with one of these: the batch that fills the chips of a slice,
+                  such as v5e-16, v5p-64, v6e-8 or h100-8; as many records are
+                  seen as without
 
 The report encoder of any configuration may be a BERT checkpoint of Hugging
 Face, a directory or an id of the hub. This one reads whole reports with a
@@ -38,7 +41,7 @@ from cgdmer_jax.config import fields, presets
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """Makes the configuration; for `arg` see the module docstring."""
-  options = presets.parse_arg(arg, preset="demo", recipe="cg_dmer")
+  options = presets.parse_arg(arg, preset="demo", recipe="cg_dmer", chip="")
   presets.choose("preset", options.preset, ("demo", "quality", *presets.SIZES))
   c = fields.pretraining()
   c.recipe = presets.choose("recipe", options.recipe, presets.RECIPES)
@@ -47,6 +50,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     _prolong(c)
   elif options.preset != "demo":
     _enlarge(c, options.preset)
+  if options.chip:
+    presets.fill(c, options.preset, options.chip)
   _apply_recipe(c)
   return c.lock()
 

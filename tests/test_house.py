@@ -26,7 +26,7 @@ WINGS = (
   ("recordings",),
   ("models",),
   ("train",),
-  ("trained_model", "warm_start"),
+  ("trained_model", "warm_start", "planning"),
   ("inference",),
   ("figures",),
   ("evaluators",),
@@ -34,7 +34,7 @@ WINGS = (
   ("pages",),
   (
     *("evaluate", "pretrain", "bench", "export", "selftest", "predict"),
-    *("calibrate", "listing", "main"),
+    *("calibrate", "listing", "main", "plan"),
   ),
   ("cli", "__main__"),
 )

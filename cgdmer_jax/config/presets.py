@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cgdmer_jax.config import fields
+from cgdmer_jax.config import fields, slices
 
 # What is on in each recipe; every other term of the loss is off.
 RECIPES: dict[str, dict[str, float]] = {
@@ -94,6 +94,43 @@ def set_size(model: ConfigDict, size: str) -> None:
     ("ecg", "disentangle", "ecg_decoder"), shapes, strict=True
   ):
     model[part].update(fields.transformer(*shape))
+
+
+# Records of each chip that fill it with a preset of `configs/pretrain.py`, by
+# the memory that `configs/plan.py` expects: powers of two, with a tenth of the
+# chip to spare.
+_CHIPS = ("v4", "v5e", "v5p", "v6e", "a100", "h100")
+FILL: dict[str, dict[str, int]] = {
+  size: dict(zip(_CHIPS, counts, strict=True))
+  for size, counts in {
+    "tiny": (256, 128, 512, 256, 512, 512),
+    "small": (256, 64, 512, 256, 512, 512),
+    "base": (128, 64, 512, 128, 256, 256),
+    "large": (64, 32, 256, 64, 256, 256),
+  }.items()
+}
+
+
+def fill(c: ConfigDict, size: str, name: str) -> None:
+  """Sets the batch that fills a slice; parameters are copied to all chips.
+
+  The number of records that are seen stays as it is.
+
+  Args:
+    c: the whole configuration of a preset of `SIZES`.
+    size: the preset.
+    name: slice, see `slices.parse`.
+
+  Raises:
+    ValueError: there is no such slice, or no row for this preset.
+  """
+  choose("preset with chip=", size, FILL)
+  found = slices.parse(name)
+  records = FILL[size][found.chip.name]
+  seen = c.train.steps * c.train.batch_size
+  c.train.batch_size = records * found.count
+  c.train.steps = round(seen / c.train.batch_size)
+  c.loss.ring = c.train.batch_size > 4096
 
 
 def evaluate(

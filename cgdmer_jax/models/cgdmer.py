@@ -25,6 +25,7 @@ from cgdmer_jax.models import (
   ecg_encoder,
   layers,
   masking,
+  products,
   report_encoder,
   report_masking,
 )
@@ -101,7 +102,7 @@ class CGDMER(nn.Module):
       )
 
     def project():
-      return nn.Dense(c.disentangle.width, dtype=self.compute.dtype)
+      return products.Dense(c.disentangle.width, dtype=self.compute.dtype)
 
     self.ecg_encoder = ecg_encoder.EcgEncoder(
       num_leads=NUM_LEADS, compute=self.compute, **c.ecg
@@ -246,7 +247,7 @@ class CGDMER(nn.Module):
       if self.use_mlm:
         masked = jnp.take_along_axis(fused, words.position[..., None], axis=1)
         x = self.report_encoder.word_logits(self.report_decoder(masked))
-        word_logits = x + self.word_bias.astype(x.dtype)[None, None]
+        word_logits = x + products.spread(self.word_bias, x)
     return Outputs(ecg, report, samples, word_logits)
 
   def criticise(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.models import layers, masking
+from cgdmer_jax.models import layers, masking, products
 
 
 class EcgDecoder(nn.Module):
@@ -42,22 +41,24 @@ class EcgDecoder(nn.Module):
     b, l, n = mask.hidden.shape
     d = self.width
     dtype = self.compute.dtype
-    x = nn.Dense(d, dtype=dtype, name="fuse")(tokens)
+    x = products.Dense(d, dtype=dtype, name="fuse")(tokens)
     embed = nn.initializers.normal(0.02)
-    hidden = self.param("mask_token", embed, (1, 1, d)).astype(x.dtype)
-    lead = self.param("lead_embedding", embed, (l, 1, d)).astype(x.dtype)
+    hidden = self.param("mask_token", embed, (1, 1, d))
+    lead = self.param("lead_embedding", embed, (l, 1, d))
     # Tokens of missing leads are meaningless: the mask token replaces them too.
-    x = jnp.where(mask.seen[..., None], x, hidden)
-    rest = jnp.broadcast_to(hidden, (b, l * n - x.shape[1], d))
-    x = jnp.concatenate([x, rest], axis=1)
+    every = jnp.zeros((b, l * n, d), x.dtype)
+    hidden = products.spread(hidden, every)
+    seen = x.shape[1]
+    x = jnp.where(mask.seen[..., None], x, hidden[:, :seen])
+    x = jnp.concatenate([x, hidden[:, seen:]], axis=1)
     x = masking.permute(x, mask.inverse, mask.order).reshape(b, l, n, d)
     time = jnp.asarray(layers.sincos_embedding(n, d), x.dtype)
-    x += (lead + time[None])[None]
+    x += products.spread(lead, x) + time[None, None]
     sizes = {"num_heads": self.num_heads, "mlp_dim": self.mlp_dim}
     blocks = layers.stack(layers.AxialBlock, self.depth, self.compute, **sizes)
     x = blocks(x, lead_valid)
-    x = nn.LayerNorm(dtype=dtype, name="norm")(x)
-    return nn.Dense(self.patch_length, dtype=dtype, name="samples")(x)
+    x = layers.LayerNorm(dtype=dtype, name="norm")(x)
+    return products.Dense(self.patch_length, dtype=dtype, name="samples")(x)
 
 
 class ReportDecoder(nn.Module):
@@ -71,6 +72,6 @@ class ReportDecoder(nn.Module):
     self, tokens: Float[Array, "batch slot fused"]
   ) -> Float[Array, "batch slot width"]:
     """Dense, GELU, LayerNorm; the caller multiplies by the word table."""
-    x = nn.Dense(self.width, dtype=self.dtype, name="dense")(tokens)
-    x = jax.nn.gelu(x, approximate=False)
-    return nn.LayerNorm(dtype=self.dtype, name="norm")(x)
+    x = products.Dense(self.width, dtype=self.dtype, name="dense")(tokens)
+    x = layers.exact_gelu(x)
+    return layers.LayerNorm(dtype=self.dtype, name="norm")(x)

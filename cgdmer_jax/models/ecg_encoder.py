@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.models import layers
+from cgdmer_jax.models import layers, products
 
 
 class PatchStem(nn.Module):
@@ -40,15 +40,15 @@ class PatchStem(nn.Module):
     b, v, p = patches.shape
     x = patches.reshape(b * v, p, 1).astype(self.dtype)
     for i, (features, kernel, stride) in enumerate(self.convolutions):
-      x = jax.nn.gelu(
-        nn.Conv(
-          features, (kernel,), stride, dtype=self.dtype, name=f"convolution_{i}"
+      x = layers.gelu(
+        products.Convolution(
+          features, kernel, stride, self.dtype, name=f"convolution_{i}"
         )(x)
       )
     pooled = [x.max(axis=1), x.mean(axis=1)] if self.pool else []
     x = jnp.concatenate([x.reshape(b * v, -1), *pooled], axis=-1)
     x = x.reshape(b, v, -1)
-    return nn.Dense(self.width, dtype=self.dtype, name="flatten")(x)
+    return products.Dense(self.width, dtype=self.dtype, name="flatten")(x)
 
 
 class EcgEncoder(nn.Module):
@@ -88,7 +88,7 @@ class EcgEncoder(nn.Module):
     )
     # A product with one-hot rows: the gradient of a gather is a slow scatter.
     lead = jax.nn.one_hot(index // num_patches, self.num_leads)
-    x += nn.Dense(
+    x += products.Dense(
       self.width,
       use_bias=False,
       dtype=dtype,

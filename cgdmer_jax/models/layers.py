@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
+from cgdmer_jax.models import products
 
 # What is stored for the backward pass; it computes the rest again.
 _REMAT = {
@@ -21,6 +22,14 @@ _REMAT = {
   "full": jax.checkpoint_policies.nothing_saveable,
 }
 REMAT = ("none", *_REMAT)
+
+# Of what is cheap to compute only the input is stored; the backward pass
+# computes it again. In a scanned stack XLA would store all that lies between:
+# six arrays as wide as the MLP for a GELU, three in float32 for a LayerNorm.
+_cheap = functools.partial(jax.checkpoint, prevent_cse=False)
+gelu = _cheap(jax.nn.gelu)
+exact_gelu = _cheap(functools.partial(jax.nn.gelu, approximate=False))
+LayerNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
 ATTENTION = ("xla", "cudnn")
 
 
@@ -83,13 +92,13 @@ class Attention(nn.Module):
     width = x.shape[-1]
     heads = (self.num_heads, width // self.num_heads)
     dtype = self.compute.dtype
-    qkv = nn.DenseGeneral((3, *heads), dtype=dtype, name="qkv")(x)
+    qkv = products.Dense((3, *heads), dtype=dtype, name="qkv")(x)
     query, key, value = (qkv[..., i, :, :] for i in range(3))
     mask = None if valid is None else valid[:, None, None, :]
     x = jax.nn.dot_product_attention(
       query, key, value, mask=mask, implementation=self.compute.attention
     )
-    return nn.DenseGeneral(width, axis=(-2, -1), dtype=dtype, name="out")(x)
+    return products.Dense(width, 2, dtype=dtype, name="out")(x)
 
 
 class Mlp(nn.Module):
@@ -102,8 +111,9 @@ class Mlp(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Maps the last axis to `hidden` and back."""
     width = x.shape[-1]
-    x = nn.Dense(self.hidden, dtype=self.dtype, name="up")(x)
-    return nn.Dense(width, dtype=self.dtype, name="down")(jax.nn.gelu(x))
+    x = products.Dense(self.hidden, dtype=self.dtype, name="up")(x)
+    x = gelu(x)
+    return products.Dense(width, dtype=self.dtype, name="down")(x)
 
 
 class Block(nn.Module):
@@ -118,9 +128,9 @@ class Block(nn.Module):
     """Maps `x` (batch, token, width); for `valid` see `Attention`."""
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)
-    y = nn.LayerNorm(dtype=dtype, name="norm_attention")(x)
+    y = LayerNorm(dtype=dtype, name="norm_attention")(x)
     x += Attention(self.num_heads, self.compute, name="attention")(y, valid)
-    y = nn.LayerNorm(dtype=dtype, name="norm_mlp")(x)
+    y = LayerNorm(dtype=dtype, name="norm_mlp")(x)
     return x + Mlp(self.mlp_dim, dtype, name="mlp")(y)
 
 
@@ -167,7 +177,7 @@ class Transformer(nn.Module):
     """Maps `x` (batch, token, width); for `valid` see `Attention`."""
     sizes = {"num_heads": self.num_heads, "mlp_dim": self.mlp_dim}
     x = stack(Block, self.depth, self.compute, **sizes)(x, valid)
-    return nn.LayerNorm(dtype=self.compute.dtype, name="norm")(x)
+    return LayerNorm(dtype=self.compute.dtype, name="norm")(x)
 
 
 class AxialBlock(nn.Module):
@@ -191,18 +201,18 @@ class AxialBlock(nn.Module):
     b, l, n, d = x.shape
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)
-    y = nn.LayerNorm(dtype=dtype, name="norm_time")(x)
+    y = LayerNorm(dtype=dtype, name="norm_time")(x)
     y = Attention(self.num_heads, self.compute, name="time")(
       y.reshape(b * l, n, d)
     )
     x += y.reshape(b, l, n, d)
-    y = nn.LayerNorm(dtype=dtype, name="norm_lead")(x)
+    y = LayerNorm(dtype=dtype, name="norm_lead")(x)
     y = Attention(self.num_heads, self.compute, name="lead")(
       y.swapaxes(1, 2).reshape(b * n, l, d),
       jnp.repeat(lead_valid, n, axis=0),
     )
     x += y.reshape(b, n, l, d).swapaxes(1, 2)
-    y = nn.LayerNorm(dtype=dtype, name="norm_mlp")(x)
+    y = LayerNorm(dtype=dtype, name="norm_mlp")(x)
     return x + Mlp(self.mlp_dim, dtype, name="mlp")(y)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from cgdmer_jax import sharding
 from cgdmer_jax.arrays import Array
-from cgdmer_jax.models import layers
+from cgdmer_jax.models import layers, products
 
 _EPSILON = 1e-12  # of LayerNorm; Hugging Face's default for BERT
 
@@ -29,11 +27,11 @@ class BertBlock(nn.Module):
     x = sharding.constrain_batch(x)
     attention = layers.Attention(self.num_heads, self.compute, name="attention")
     x += attention(x, valid)
-    x = nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_attention")(x)
-    y = nn.Dense(self.mlp_dim, dtype=dtype, name="up")(x)
-    y = jax.nn.gelu(y, approximate=False)
-    y = nn.Dense(x.shape[-1], dtype=dtype, name="down")(y)
-    return nn.LayerNorm(self.epsilon, dtype=dtype, name="norm_mlp")(x + y)
+    x = layers.LayerNorm(self.epsilon, dtype=dtype, name="norm_attention")(x)
+    y = products.Dense(self.mlp_dim, dtype=dtype, name="up")(x)
+    y = layers.exact_gelu(y)
+    y = products.Dense(x.shape[-1], dtype=dtype, name="down")(y)
+    return layers.LayerNorm(self.epsilon, dtype=dtype, name="norm_mlp")(x + y)
 
 
 class Table(nn.Module):
@@ -49,16 +47,19 @@ class Table(nn.Module):
       "embedding", nn.initializers.normal(0.02), (self.count, self.width)
     )
 
-  def _gathered(self) -> Array:
-    return sharding.gather(self.embedding.astype(self.dtype))
-
   def __call__(self, index: Array) -> Array:
     """Rows of the table: (..., width)."""
-    return jnp.take(self._gathered(), index, axis=0)
+    return products.rows(self.embedding, index, self.dtype)
+
+  def first(self, count: int, like: Array) -> Array:
+    """The first `count` rows, broadcast to the shape of `like`."""
+    rows = sharding.gather(self.embedding[:count])
+    return products.spread(rows, like)
 
   def attend(self, x: Array) -> Array:
     """Products with every row: (..., count)."""
-    return x.astype(self.dtype) @ self._gathered().T
+    x = x.astype(self.dtype)
+    return products.product(x, self.embedding.T, 1, True)
 
 
 class ReportEncoder(nn.Module):
@@ -83,7 +84,7 @@ class ReportEncoder(nn.Module):
     self.word = embed(self.vocab_size)
     self.position = embed(self.num_positions)
     self.token_type = embed(self.type_vocab_size)
-    self.norm = nn.LayerNorm(self.epsilon, dtype=self.compute.dtype)
+    self.norm = layers.LayerNorm(self.epsilon, dtype=self.compute.dtype)
     # Never scanned: the configuration says how many of them train.
     block = self.compute.recomputed(BertBlock)
     self.blocks = [
@@ -116,8 +117,8 @@ class ReportEncoder(nn.Module):
         f"reports of {length} tokens; expected at most {self.num_positions}"
       )
     x = self.word(tokens)
-    x += self.position(jnp.arange(length))[None]
-    x += self.token_type(jnp.zeros((1, 1), jnp.int32))
+    x += self.position.first(length, x)
+    x += self.token_type.first(1, x)
     x = self.norm(x)
     for block in self.blocks[:count]:
       x = block(x, valid)

@@ -24,6 +24,7 @@ _PEAK = {
   "TPU v4": 275e12,
   "TPU v5 lite": 197e12,
   "TPU v5p": 459e12,
+  "TPU v5": 459e12,  # so its compiler calls the v5p
   "TPU v6 lite": 918e12,
   "A100": 312e12,
   "H100": 989e12,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import optax
@@ -66,7 +67,11 @@ class Training:
     )
 
 
-def assemble(config: ConfigDict, vocabulary: Vocabulary) -> Training:
+def assemble(
+  config: ConfigDict,
+  vocabulary: Vocabulary,
+  devices: Sequence[jax.Device] | None = None,
+) -> Training:
   """Makes the training of a configuration that `checks.check` has passed.
 
   Logs how many parameters train, and how they are cut over devices.
@@ -74,11 +79,13 @@ def assemble(config: ConfigDict, vocabulary: Vocabulary) -> Training:
   Args:
     config: the whole configuration.
     vocabulary: ids of the report tokenizer.
+    devices: None: all that there are. Others may be only described: a step can
+      be compiled for them.
 
   Raises:
     UserError: the mesh does not fit the devices, the batch or the model.
   """
-  mesh = sharding.make_mesh(config.mesh)
+  mesh = sharding.make_mesh(config.mesh, devices)
   train = config.train
   sharding.check_batch(train.batch_size, train.microbatches, mesh)
   objective = make_objective(config, vocabulary, mesh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import jax
 from absl import logging
@@ -74,15 +75,20 @@ def memory(
   abstract_state: TrainState, batch: Batch, program: jax.stages.Compiled
 ) -> dict[str, int]:
   """Bytes that a step needs on each device, by their use."""
-  parts = {
-    "parameters": _local_bytes(abstract_state.params),
-    "optimizer": _local_bytes(abstract_state.opt_state),
-    "batch": _local_bytes(batch),
-  }
+  parts = state_and_batch(abstract_state, batch)
   analysis = program.memory_analysis()
   if analysis is not None:  # some backends do not give it
     parts["activations"] = analysis.temp_size_in_bytes
   return parts
+
+
+def state_and_batch(abstract_state: TrainState, batch: Batch) -> dict[str, int]:
+  """Bytes of what a step is given on each device."""
+  return {
+    "parameters": local_bytes(abstract_state.params),
+    "optimizer": local_bytes(abstract_state.opt_state),
+    "batch": local_bytes(batch),
+  }
 
 
 def describe_memory(
@@ -94,7 +100,7 @@ def describe_memory(
   return f"on each device {text}; total {sum(parts.values()) / _MIB:.1f} MiB"
 
 
-def _local_bytes(tree) -> int:
+def local_bytes(tree: Any) -> int:
   """Bytes of each device's part of an abstract tree with shardings."""
 
   def local_part(x):

@@ -1,0 +1,1 @@
+"""What a training would need on devices that are not there."""
