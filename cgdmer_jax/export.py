@@ -36,7 +36,7 @@ def export(checkpoint: str, output: str) -> None:
   from cgdmer_jax import sharding, trained_model
   from cgdmer_jax.models import hf_bert
 
-  checkpoint = paths.local(checkpoint, "--checkpoint")
+  checkpoint = paths.anywhere(checkpoint, "--checkpoint")
   output = paths.local(output, "--output")
   mesh = sharding.make_mesh((-1, 1, 1))
   loaded = trained_model.load(checkpoint, mesh)

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
 
   try:
     readout.pack(
-      paths.local(_CHECKPOINT.value, "--checkpoint"),
+      paths.anywhere(_CHECKPOINT.value, "--checkpoint"),
       paths.local(_OUTPUT.value, "--output"),
       paths.data_dir(paths.DATA_DIR.value),
       _DATASET.value,

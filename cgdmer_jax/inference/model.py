@@ -308,13 +308,15 @@ def load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
   name = os.fspath(name_or_directory)
   mesh = sharding.make_mesh((-1, 1, 1))
   shipped = sorted(x.name for x in SHIPPED.glob("*") if bundle.is_bundle(x))
-  directory = SHIPPED / name if name in shipped else paths.local(name, "load")
+  directory = (
+    SHIPPED / name if name in shipped else paths.anywhere(name, "load")
+  )
   if bundle.is_bundle(directory):
     return EcgModel(*bundle.load(directory, mesh))
   try:
     return EcgModel(trained_model.load(directory, mesh), None)
   except UserError as e:
-    if directory.exists():
+    if directory.exists() or paths.address(directory):
       raise
     raise UserError(
       f"no model {name!r}: neither a directory nor one of {', '.join(shipped)}"
