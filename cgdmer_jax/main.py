@@ -95,8 +95,6 @@ def main(argv: list[str]) -> None:
   if _PRINT_CONFIG.value:
     print(saved.to_json(config), end="")
     return
-  if profiling.PROFILE.value and config.task != "pretrain":
-    command.stop("--profile is for pretraining; `bench` measures a step")
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
@@ -115,6 +113,7 @@ def main(argv: list[str]) -> None:
     "evaluate": evaluate.run,
   }
   try:
+    profiling.check_task(config.task)
     name = _WORKDIR.value or f"runs/{config.task}"
     workdir = paths.anywhere(name, "--workdir")
     data_dir = paths.data_dir(paths.DATA_DIR.value)

@@ -37,6 +37,9 @@ def connect(address: str) -> Any:
 
 @functools.cache
 def _file_system() -> Any:
+  # Else gcsfs asks for the kind of every bucket, for minutes where there are no
+  # credentials or no network.
+  os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
   import aiohttp
   import fsspec
 
@@ -59,9 +62,7 @@ def _use_emulator() -> None:
     host = host if "://" in host else f"http://{host}"
     os.environ.setdefault("TENSORSTORE_GCS_HTTP_URL", host)
     os.environ.setdefault("GOOGLE_CLOUD_PROJECT", "emulator")
-    # It has no accounts, and no second interface that tells kinds of buckets.
-    os.environ.setdefault("NO_GCE_CHECK", "true")
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    os.environ.setdefault("NO_GCE_CHECK", "true")  # it has no accounts
     import fsspec
 
     fsspec.config.conf.setdefault("gcs", {}).setdefault("token", "anon")

@@ -23,6 +23,11 @@ class Span(NamedTuple):
   first: int
   last: int
 
+  @property
+  def flag(self) -> str:
+    """The flag as it was given."""
+    return f"--profile={self.first}:{self.last - self.first + 1}"
+
 
 class _Parser(flags.ArgumentParser):
   """Reads START:STEPS."""
@@ -51,6 +56,13 @@ PROFILE = flags.DEFINE(
 )
 
 
+def check_task(task: str) -> None:
+  """Raises UserError if the flag is given for another task than pretraining."""
+  span = PROFILE.value
+  if span and task != "pretrain":
+    raise UserError(f"{span.flag} is for pretraining, not for {task}")
+
+
 def check(steps: int) -> None:
   """Checks the flag against the length of a run.
 
@@ -60,8 +72,8 @@ def check(steps: int) -> None:
   span = PROFILE.value
   if span and span.last > steps:
     raise UserError(
-      f"--profile={span.first}:{span.last - span.first + 1} ends at step"
-      f" {span.last}, the run at train.steps={steps}; begin earlier"
+      f"{span.flag} ends at step {span.last}, the run at train.steps={steps};"
+      " begin earlier"
     )
 
 
@@ -84,7 +96,7 @@ class Profile:
     self._trace = contextlib.ExitStack()
     if self._span and self._span.first <= start:
       logging.warning(
-        "--profile: step %d is made already; no trace", self._span.first
+        "%s: that step is made already; no trace", self._span.flag
       )
       self._span = None
 

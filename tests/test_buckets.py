@@ -1,13 +1,17 @@
 """Runs and data sets in a bucket, of an emulator on this machine."""
 
+import asyncio
 import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
 import pytest
+import tensorstore
+from absl.testing import flagsaver
 
 from cgdmer_jax import (
   buckets,
@@ -17,10 +21,13 @@ from cgdmer_jax import (
   sharding,
   trained_model,
 )
+from cgdmer_jax.data import index
+from cgdmer_jax.data.source import EcgSource
+from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import parse
 from cgdmer_jax.train import checkpoint
 from data_builders import build
-from tests import emulator, toy
+from tests import emulator, runs, toy, traces
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS, EVERY = 20, 6
@@ -119,7 +126,7 @@ def test_killed_in_a_save_and_resumed_elsewhere(built, tmp_path, monkeypatch):
   assert checkpoint.steps(workdir) == [6]
   assert equal(parameters(address, 6), parameters(whole, 6))
   data_dir = paths.data_dir(DATA)
-  with buckets.opened(workdir):
+  with buckets.opened(workdir), flagsaver.as_parsed(profile="8:2"):
     assert pretrain.run(config(), workdir, data_dir)
     (workdir / "complete").touch()
   assert equal(parameters(address, STEPS), parameters(whole, STEPS))
@@ -128,6 +135,9 @@ def test_killed_in_a_save_and_resumed_elsewhere(built, tmp_path, monkeypatch):
   metrics = objects.read(f"{address}/metrics.jsonl").decode()
   assert metrics == (whole / "metrics.jsonl").read_text()
   assert not [name for name in left if name.startswith("checkpoints/6/")]
+  (trace,) = [name for name in left if name.endswith(".xplane.pb")]
+  assert trace.startswith("profile/steps-8-9/plugins/profile/")
+  assert traces.steps(objects.read(f"{address}/{trace}")) == [8, 9]
   (encoder,) = parse.parse(address, sharding.make_mesh((-1, 1, 1)), 16)
   assert encoder.identity.path == address
 
@@ -186,7 +196,8 @@ def test_a_build_sends_what_a_stopped_one_did_not(capsys, monkeypatch):
 def test_the_last_program_that_begins_may_write(tmp_path, monkeypatch):
   address = f"gs://{emulator.BUCKET}/shared"
   workdir = paths.anywhere(address, "--workdir")
-  with pytest.raises(buckets.Superseded, match="another program has begun to"):
+  superseded = pytest.raises(buckets.Superseded, match="another program has")
+  with superseded:  # noqa: SIM117
     with buckets.opened(workdir):
       buckets.upload(workdir)
       assert not names(address)  # nothing is there, nothing is written
@@ -239,6 +250,8 @@ def test_damaged_checkpoints_in_a_bucket_are_set_aside(built, tmp_path):
 
 def quick(monkeypatch, url):
   """Sends requests elsewhere; libraries do not wait between their attempts."""
+  import gcsfs.retry  # not before `objects.py` has set its variables
+
   sleep = asyncio.sleep
   monkeypatch.setattr(
     gcsfs.retry,
@@ -266,7 +279,8 @@ def test_nobody_answers(monkeypatch):
 def test_no_such_bucket():
   workdir = paths.anywhere("gs://no-such-bucket/run", "--workdir")
   workdir.mkdir(parents=True)
-  with pytest.raises(UserError, match="no such bucket or object"):
+  missing = pytest.raises(UserError, match="no such bucket or object")
+  with missing:  # noqa: SIM117
     with buckets.opened(workdir):
       workdir.mkdir(parents=True, exist_ok=True)
       (workdir / "a").touch()
