@@ -180,7 +180,11 @@ def holds(path: pathlib.Path) -> bool:
   """Whether a bucket holds the file that a local path stands for."""
   address = paths.address(path)
   with asking(address):
-    return connect(address).exists(address.removeprefix("gs://"))
+    try:
+      connect(address).info(address.removeprefix("gs://"))
+    except FileNotFoundError:
+      return False
+  return True
 
 
 def write(address: str, content: bytes) -> None:

@@ -110,7 +110,7 @@ class Checkpointer:
     self.wait()
     abstract_state = _with_sharding(abstract_state)
     damaged, reason = [], ""
-    for step in sorted(self._manager.all_steps(), reverse=True):
+    for step in sorted(checkpoint_folder.steps(self._directory), reverse=True):
       try:
         state = _restore(self._directory / str(step), abstract_state)
       except _Damaged as e:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import orbax.checkpoint as ocp
@@ -14,6 +15,8 @@ from cgdmer_jax.errors import UserError, one_line
 
 # TensorStore would try 32 times, a quarter of an hour; this is a minute.
 _RETRIES = {"max_retries": 7, "initial_delay": "1s", "max_delay": "16s"}
+
+_MARK = re.compile(r"(\d+)/commit_success\.txt")
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
@@ -50,8 +53,11 @@ def steps(root: epath.Path) -> list[int]:
   Raises:
     UserError: its bucket cannot be used.
   """
-  with objects.asking(str(root)) if _is_remote(root) else _nothing():
-    return ocp.utils.checkpoint_steps(root) if root.is_dir() else []
+  if _is_remote(root):
+    # Not by Orbax, to which a bucket that does not answer is an empty one.
+    marks = map(_MARK.fullmatch, objects.list_all(str(root)))
+    return sorted(int(mark[1]) for mark in marks if mark)
+  return ocp.utils.checkpoint_steps(root) if root.is_dir() else []
 
 
 @contextlib.contextmanager
@@ -84,6 +90,3 @@ def report_write_errors(root: epath.Path) -> Iterator[None]:
 
 def _is_remote(root: epath.Path) -> bool:
   return bool(paths.address(root))
-
-
-_nothing = contextlib.nullcontext
