@@ -11,11 +11,14 @@ from typing import NoReturn
 
 from absl import flags
 
+from cgdmer_jax import paths
+
 
 def stop(error: Exception | str, status: int = 2) -> NoReturn:
   """Ends the program with one line; status 2 is a user's mistake."""
   # A path in it may have line breaks, or what a terminal takes for commands.
-  line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+  text = paths.with_addresses(str(error))
+  line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
   print(f"error: {line}", file=sys.stderr)
   sys.exit(status)
 
@@ -59,7 +62,9 @@ def show_help(
   for flag in every:
     if flag.name.startswith("config."):
       continue
-    default = "" if flag.default in (None, False, "", []) else f" [{flag.default}]"
+    default = (
+      "" if flag.default in (None, False, "", []) else f" [{flag.default}]"
+    )
     text = f"--{flag.name}{default}: {flag.help}"
     print(
       textwrap.fill(text, 78, initial_indent="  ", subsequent_indent="      ")

@@ -138,6 +138,12 @@ def _wait_for(address: str, seconds: int) -> None:
     time.sleep(0.2)
 
 
+def meet(what: str) -> None:
+  """Waits until every process has come here; `what` is unique as a name."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
+
+
 @contextlib.contextmanager
 def first_process_first(what: str) -> Iterator[None]:
   """Lets process 0 run the body before all others do.

@@ -19,7 +19,7 @@ from typing import Any
 import rich.table
 from absl import app, flags
 
-from cgdmer_jax import command, paths
+from cgdmer_jax import buckets, command, paths
 from cgdmer_jax.config import configurations, presets, saved
 from cgdmer_jax.errors import UserError
 
@@ -44,6 +44,7 @@ def _tasks() -> Iterator[str]:
 
 def _datasets() -> Iterator[str]:
   data_dir = paths.data_dir(paths.DATA_DIR.value)
+  buckets.fetch_names(data_dir)
   for path in sorted(data_dir.glob("*/*/*/dataset_info.json")):
     name = "/".join(path.relative_to(data_dir).parts[:2])
     if path.parent.parent.name != "incomplete":

@@ -17,7 +17,14 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cgdmer_jax import command, log_file, paths, process_flags
+from cgdmer_jax import (
+  buckets,
+  command,
+  log_file,
+  paths,
+  process_flags,
+  profiling,
+)
 from cgdmer_jax.config import configurations, saved
 from cgdmer_jax.errors import UserError
 
@@ -29,7 +36,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir",
   None,
-  "Folder of the run; the same one resumes it. Default: runs/<task>.",
+  "Folder of the run, or gs://BUCKET/FOLDER; the same one resumes it. Default:"
+  " runs/<task>.",
 )
 
 _PRINT_CONFIG = flags.DEFINE_bool(
@@ -43,7 +51,7 @@ _STOPPED_STATUS = flags.DEFINE_integer(
 )
 
 
-for _module in (paths, process_flags):
+for _module in (paths, process_flags, profiling):
   flags.adopt_module_key_flags(_module)  # shown by --help
 
 
@@ -107,17 +115,25 @@ def main(argv: list[str]) -> None:
     "plan": plan.run,
   }
   try:
-    workdir = paths.local(_WORKDIR.value or f"runs/{config.task}", "--workdir")
+    profiling.check_task(config.task)
+    name = _WORKDIR.value or f"runs/{config.task}"
+    workdir = paths.anywhere(name, "--workdir")
     data_dir = paths.data_dir(paths.DATA_DIR.value)
     if config.task == "plan":
       plan_of = config.plan
       target.prepare(plan_of.topology, plan_of.num_slices, plan_of.compile)
     distributed.initialize()
-    if jax.process_index() == 0:
-      log_file.keep(workdir, _is_shown)
-    with distributed.leaving_together():
+    is_first = jax.process_index() == 0
+    with (
+      distributed.leaving_together(),
+      buckets.opened(workdir, writes=is_first),
+    ):
+      if paths.address(workdir):
+        distributed.meet("the workdir is as the bucket has it")
+      if is_first:
+        log_file.keep(workdir, _is_shown)
       complete = tasks[config.task](config, workdir, data_dir)
-      if complete and jax.process_index() == 0:
+      if complete and is_first:
         (workdir / "complete").touch()  # launchers then stop
   except UserError as error:
     command.stop(error)

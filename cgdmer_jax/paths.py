@@ -15,6 +15,7 @@ from cgdmer_jax.errors import UserError
 
 _LONGEST_NAME = 255  # bytes, of every file system that is in use
 ENVIRONMENT_VARIABLE = "CGDMER_DATA_DIR"
+BUCKETS_VARIABLE = "CGDMER_BUCKETS"
 
 DATA_DIR = flags.DEFINE_string(
   "data_dir",
@@ -65,6 +66,61 @@ def local(text: str | os.PathLike[str], flag: str) -> pathlib.Path:
     ) from None
 
 
+_BUCKET = re.compile(
+  r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[\w.+=@-]+)*", re.ASCII
+)
+
+
+def anywhere(text: str | os.PathLike[str], flag: str) -> pathlib.Path:
+  """A path as `local` reads it, or the one that stands for gs://BUCKET/FOLDER.
+
+  That one is below $CGDMER_BUCKETS, by default ~/.cache/cgdmer_jax/buckets;
+  `buckets.py` makes the two the same. `address` is the way back.
+
+  Args:
+    text: see `local`.
+    flag: see `local`.
+
+  Raises:
+    UserError: see `local`; or a name in the bucket has other characters.
+  """
+  text = os.fspath(text)
+  if not text.startswith("gs:/"):
+    return local(text, flag)
+  text = f"gs://{text.removeprefix('gs:').strip('/')}"
+  names = text.removeprefix("gs://").split("/")
+  if not _BUCKET.fullmatch(text) or {".", ".."} & set(names):
+    raise UserError(
+      f"{flag}={text}: expected gs://BUCKET/FOLDER, with letters, digits and"
+      " ._+=@- only"
+    )
+  return _buckets().joinpath(*names)
+
+
+def address(path: str | os.PathLike[str]) -> str:
+  """The gs:// address that a path stands for; empty for other paths."""
+  text = os.fspath(path)
+  if text.startswith("gs:/"):
+    return f"gs://{text.removeprefix('gs:').lstrip('/')}"
+  try:
+    inner = pathlib.Path(text).absolute().relative_to(_buckets())
+  except ValueError:
+    return ""
+  return f"gs://{inner.as_posix()}"
+
+
+def with_addresses(text: str) -> str:
+  """Shows addresses in place of the local paths that stand for them."""
+  return text.replace(f"{_buckets()}/", "gs://")
+
+
+def _buckets() -> pathlib.Path:
+  """Folder of the folders that stand for buckets."""
+  cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  root = os.environ.get(BUCKETS_VARIABLE) or f"{cache}/cgdmer_jax/buckets"
+  return pathlib.Path(os.path.expanduser(root)).absolute() / "gs"
+
+
 def check_text(path: str | os.PathLike[str]) -> None:
   """Checks a path for libraries that know text only, no other bytes.
 
@@ -92,12 +148,12 @@ def data_dir(value: str | os.PathLike[str] | None = None) -> pathlib.Path:
     `value`, else the environment variable CGDMER_DATA_DIR, else `data`.
 
   Raises:
-    UserError: it is no path; see `local`.
+    UserError: it is no path; see `anywhere`.
   """
   if value:
-    return local(value, "--data_dir")
+    return anywhere(value, "--data_dir")
   default = os.environ.get(ENVIRONMENT_VARIABLE)
-  return local(default or "data", f"${ENVIRONMENT_VARIABLE}")
+  return anywhere(default or "data", f"${ENVIRONMENT_VARIABLE}")
 
 
 class LiteralPath(gpath.PosixGPath):

@@ -21,10 +21,13 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from cgdmer_jax import (
+  buckets,
   command,
   disk,
   distributed,
   evaluate,
+  paths,
+  profiling,
   progress,
   sharding,
   trained_model,
@@ -154,10 +157,12 @@ def prepare(
   index = index_lib.load_index(source)
   given = None if is_begun else warm_start.tokenizer(*_start(config))
   with distributed.first_process_first("prepare the workdir"):
+    buckets.follow(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     if saved.write(workdir, config, is_begun):
       shutil.rmtree(workdir / "tokenizer", ignore_errors=True)
     tokenizer = tokenizer_lib.prepare(workdir, index.reports, config, given)
+    buckets.upload(workdir)
   logging.info("%d records to train on", len(source))
   training = setup.assemble(config, reports_lib.vocabulary(tokenizer))
   prepared = Prepared(
@@ -180,6 +185,7 @@ def run(
   Returns:
     Whether the run is complete. If it was stopped, the same call resumes it.
   """
+  profiling.check(config.train.steps)
   validation = EcgSource(config.data.dataset, config.data.validation, data_dir)
   prepared, config = prepare(config, workdir, data_dir)
   schedule = config.train
@@ -189,7 +195,8 @@ def run(
     x.size * x.dtype.itemsize
     for x in jax.tree.leaves(prepared.training.abstract)
   )
-  disk.check_free(workdir, missing * size, "the checkpoints")
+  if not paths.address(workdir):
+    disk.check_free(workdir, missing * size, "the checkpoints")
   with checkpoint.Checkpointer(workdir, keep=keep) as checkpointer:
     state = _first_state(prepared.training, checkpointer, config)
     if int(state.step) < schedule.steps:
@@ -314,11 +321,10 @@ def _train(
       else contextlib.nullcontext()
     ) as writer,
     progress.Progress(train.steps, start, train.batch_size) as bar,
+    profiling.Profile(workdir if logs else None, start) as profile,
   ):
     for step in range(start + 1, train.steps + 1):
-      batch = next(batches)
-      with jax.profiler.StepTraceAnnotation("train", step_num=step):
-        state, values = step_program(state, batch)
+      state, values = profile.step(step, step_program, state, batches)
       if unread:  # one step late, while the devices run the next one
         read(*unread)
       unread = step, values
@@ -328,6 +334,7 @@ def _train(
         saved_steps.add(step)
         read(*unread)  # raises before a state that is not finite is saved
         unread = None
+        buckets.upload(workdir)  # a checkpoint is never ahead of its metrics
         checkpointer.save(step, state)
       if last or step % train.validate_every == 0:
         if unread:

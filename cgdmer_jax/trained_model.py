@@ -20,7 +20,7 @@ from absl import logging
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from cgdmer_jax import sharding
+from cgdmer_jax import buckets, paths, sharding
 from cgdmer_jax.config import saved
 from cgdmer_jax.data import reports
 from cgdmer_jax.errors import UserError
@@ -264,7 +264,10 @@ def find_workdir(path: str | pathlib.Path) -> pathlib.Path:
   Raises:
     UserError: there is no workdir.
   """
-  workdir = pathlib.Path(path)
+  address = paths.address(path)
+  path = paths.anywhere(address, "run") if address else pathlib.Path(path)
+  buckets.fetch_run(path)
+  workdir = path
   while not (workdir / saved.FILE_NAME).exists():
     if workdir == workdir.parent:
       raise UserError(

@@ -40,7 +40,7 @@ def load(
   """
   if not init_from:
     return None
-  path = paths.local(init_from, "--config.init_from")
+  path = paths.anywhere(init_from, "--config.init_from")
   start = trained_model.load(path, mesh)
   unknown = sorted(set(init_parts) - set(start.params))
   if unknown:

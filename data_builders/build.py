@@ -22,7 +22,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from cgdmer_jax import command, disk, paths
+from cgdmer_jax import buckets, command, disk, objects, paths
 from cgdmer_jax.data import schema
 from cgdmer_jax.errors import UserError, one_line
 from data_builders import (
@@ -155,14 +155,14 @@ def build(
   chosen = options.check(given, cls.OPTIONS, dataset)
   if beam_options and not beam_runner:
     raise UserError("--beam_options needs --beam_runner")
-  data_dir = paths.local(data_dir, "--data_dir")
+  data_dir = paths.anywhere(data_dir, "--data_dir")
   if manual_dir is not None:  # an empty one is no path
     manual_dir = paths.local(manual_dir, "--manual_dir")
   name = options.check_name(chosen, dataset, dataset_names())
   parent = data_dir / name / config.name
   final = parent / str(cls.VERSION)
-  if final.exists() and not overwrite:
-    print(f"already built at {final}")
+  if not overwrite and _is_built(final):
+    print(paths.with_addresses(f"already built at {final}"))
     return final
   download_dir = _check_source(cls, data_dir, manual_dir)
   chosen |= {"max_rejected": max_rejected, "num_workers": num_workers}
@@ -176,7 +176,18 @@ def build(
     _prepare(builder, parent, download_dir, download)
     _publish(pathlib.Path(builder.data_dir), final)
   _summarise(builder, final)
+  buckets.send_data_set(final)
   return final
+
+
+def _is_built(final: pathlib.Path) -> bool:
+  """Whether a data set is there; in its bucket too, if it belongs into one."""
+  if final.exists():
+    buckets.send_data_set(final)  # a build may have been stopped before that
+    return True
+  return bool(paths.address(final)) and objects.holds(
+    final / "dataset_info.json"
+  )
 
 
 def _check_source(
@@ -311,7 +322,7 @@ def _summarise(builder: records.ShardedBuilder, final: pathlib.Path) -> None:
     f"{name} {split.num_examples}"
     for name, split in builder.info.splits.items()
   )
-  print(f"built {final}: {sizes}")
+  print(paths.with_addresses(f"built {final}: {sizes}"))
   if builder.num_resumed:
     print(
       f"{builder.num_resumed} shards were kept from a build that was stopped"

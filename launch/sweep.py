@@ -30,8 +30,9 @@ from collections.abc import Iterator, Sequence
 import rich.console
 from absl import app, flags
 
-from cgdmer_jax import command, files, listing
+from cgdmer_jax import command, files, listing, paths
 from cgdmer_jax.config import configurations, presets
+from cgdmer_jax.errors import UserError
 
 _FOLDER = pathlib.Path(__file__).parent
 _CONFIG = flags.DEFINE_string(
@@ -57,7 +58,7 @@ class Point:
   def __init__(self, name: str, arguments: Sequence[str]):
     """Puts the arguments together with the folder of the point."""
     self.name = name
-    self.workdir = pathlib.Path(_WORKDIR.value) / name
+    self.workdir = paths.local(_WORKDIR.value, "--workdir") / name
     self.arguments = [*arguments, f"--workdir={self.workdir}"]
 
   @property
@@ -167,7 +168,10 @@ def main(rest: Sequence[str]) -> int:
   for flag in (_CONFIG, _SWEEP, _WORKDIR):
     if not flag.value:
       command.stop(f"--{flag.name} is needed; see --help")
-  every = list(points(_CONFIG.value, _SWEEP.value, rest[1:]))
+  try:
+    every = list(points(_CONFIG.value, _SWEEP.value, rest[1:]))
+  except UserError as error:
+    command.stop(error)
   todo = [point for point in every if not point.complete]
   if len(todo) < len(every):
     print(f"# {len(every) - len(todo)} of {len(every)} points are complete")

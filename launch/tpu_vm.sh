@@ -19,9 +19,9 @@
 # setup copies the last commit to every worker and installs it; repeat it after
 # every change. run starts the same command on all workers, in the background,
 # and starts it again when a process fails; it then resumes. --workdir and
-# --data_dir must be on storage that every worker has mounted, such as
-# /mnt/bucket. stop saves before it ends. After a preemption: delete, create,
-# setup, run.
+# --data_dir are gs://BUCKET/FOLDER, or on storage that every worker has mounted,
+# such as /mnt/bucket. stop saves before it ends. After a preemption: delete,
+# create, setup, run.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 tell "${1:-}"
@@ -61,16 +61,16 @@ case $action in
     everywhere "mkdir -p cgdmer_jax && tar xzf cgdmer_jax.tar.gz -C cgdmer_jax \
 && cd cgdmer_jax && (command -v python3.11 || (sudo apt-get update -q && \
 sudo apt-get install -yq python3.11-venv)) && python3.11 -m venv .venv && \
-.venv/bin/pip install -q '.[tpu]'"
+.venv/bin/pip install -q '.[tpu,gcs]'"
     [[ -z ${BUCKET:-} ]] || everywhere "mountpoint -q /mnt/bucket || \
 (sudo mkdir -p /mnt/bucket && sudo chown \$USER /mnt/bucket && \
 gcsfuse --implicit-dirs --rename-dir-limit=100000 $BUCKET /mnt/bucket)"
     ;;
   run)
-    (($#)) || fail "nothing to run; give --config=... --workdir=/mnt/bucket/..."
+    (($#)) || fail "nothing to run; give --config=... --workdir=gs://..."
     case " $*" in
-      *" --workdir=/"*) ;;
-      *) fail "give --workdir=/mnt/bucket/..., which all workers share" ;;
+      *" --workdir=/"* | *" --workdir=gs://"*) ;;
+      *) fail "give --workdir=gs://... or /mnt/bucket/..., which all workers share" ;;
     esac
     # 0: complete. 143: stopped. 2: a mistake; trying again does not help.
     again="while true; do .venv/bin/python -m cgdmer_jax.main --multihost \

@@ -7,15 +7,16 @@
 # Variables: CLUSTER, ZONE, PROJECT   of the cluster; always
 #            WORKLOAD                 name of the run; for run, logs, delete
 #            TPU_TYPE, IMAGE          for run: v5litepod-256, and an image built
-#                                     from launch/Dockerfile with EXTRA=tpu
+#                                     from launch/Dockerfile with EXTRA=tpu,gcs
 #            SLICES                   for run; default 1
 #            MAX_RESTARTS             for run; default 100
-#            STORAGE                  for run: name under which a bucket or a
-#                                     Filestore is attached (xpk storage attach)
+#            STORAGE                  for run, without gs://: name under which a
+#                                     bucket or a Filestore is attached (xpk
+#                                     storage attach)
 #
 # When a pod is lost, or ends with a status other than 0 and 2 (a user's
 # mistake), GKE starts all pods again, and they resume. --workdir and --data_dir
-# must be below the place where STORAGE is mounted in all pods.
+# are gs://BUCKET/FOLDER, or below the place where STORAGE is mounted in all pods.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 tell "${1:-}"
@@ -36,14 +37,15 @@ xpk_workload() { # xpk_workload VERB ARGUMENTS...
 
 case $action in
   run)
-    need WORKLOAD TPU_TYPE IMAGE STORAGE
+    need WORKLOAD TPU_TYPE IMAGE
     case " $*" in
-      *" --workdir=/"*) ;;
-      *) fail "give --workdir=/..., where STORAGE is mounted in all pods" ;;
+      *" --workdir=gs://"*) ;;
+      *" --workdir=/"*) need STORAGE ;;
+      *) fail "give --workdir=gs://..., or /... where STORAGE is mounted in all pods" ;;
     esac
     xpk_workload create "--workload=$WORKLOAD" "--tpu-type=$TPU_TYPE" \
       "--docker-image=$IMAGE" "--num-slices=${SLICES:-1}" \
-      "--max-restarts=${MAX_RESTARTS:-100}" "--storage=$STORAGE" \
+      "--max-restarts=${MAX_RESTARTS:-100}" ${STORAGE:+"--storage=$STORAGE"} \
       "--command=python -m cgdmer_jax.main --multihost --stopped_status=143 ${*@Q}" \
       --restart-on-exit-codes=1
     ;;

@@ -20,7 +20,8 @@ PACKAGE = ROOT / "cgdmer_jax"
 # Modules at the root of the package are wings of their own.
 WINGS = (
   ("arrays", "errors", "files", "paths", "process_flags", "command", "disk"),
-  ("progress", "keyed", "log_file", "config"),
+  ("progress", "keyed", "log_file", "config", "profiling", "objects"),
+  ("buckets",),
   ("sharding", "distributed"),
   ("data",),
   ("recordings",),
@@ -214,7 +215,7 @@ def test_what_is_imported_is_declared():
   declared = {
     re.split(r"[^\w-]", line)[0]
     for line in sum(
-      (extras[x] for x in ("beam", "convert", "formats")),
+      (extras[x] for x in ("beam", "convert", "formats", "gcs")),
       project["dependencies"],
     )
   }

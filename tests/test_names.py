@@ -112,13 +112,13 @@ def test_a_backslash_is_refused_before_anything_is_made(tiny_data, tmp_path):
 
 def test_addresses_are_no_folders(tiny_data, tmp_path):
   known = "--config.evaluation.datasets=synthetic_ecg/tiny"
-  given = "--workdir=gs://bucket/run"
+  given = "--workdir=s3://bucket/run"
   done = main(tmp_path, known, f"--data_dir={tiny_data}", given)
   assert done.returncode == 2
   assert done.stderr.splitlines()[-1].startswith(f"error: {given} is no path")
   assert not [*tmp_path.iterdir()]
-  with pytest.raises(UserError, match="^--config.encoders=gs://b/run is no pa"):
-    parse.parse("gs://b/run", sharding.make_mesh((-1, 1, 1)), 16)
+  with pytest.raises(UserError, match="^--config.encoders=s3://b/run is no pa"):
+    parse.parse("s3://b/run", sharding.make_mesh((-1, 1, 1)), 16)
 
 
 def main(folder, *arguments, **environment):

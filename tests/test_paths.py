@@ -70,6 +70,37 @@ def test_a_path_is_what_was_written_or_refused(name, other):
     assert paths.local(path, "--output") == path  # once is as good as twice
 
 
+@pytest.mark.parametrize("folder", ["", "/run", "/a/b-1/c_2.d+e=f@g"])
+def test_buckets_have_local_folders(folder, tmp_path, monkeypatch):
+  address = f"gs://my-bucket.x_1{folder}"
+  for text in (address, f"{address}/", pathlib.Path(address)):
+    path = paths.anywhere(text, "--workdir")
+    assert paths.address(path) == paths.address(str(path)) == address
+    assert paths.address(path / "checkpoints") == f"{address}/checkpoints"
+  monkeypatch.setenv(paths.BUCKETS_VARIABLE, str(tmp_path))
+  other = paths.anywhere(address, "--workdir")
+  assert other == tmp_path / f"gs/my-bucket.x_1{folder}"
+  assert not paths.address(path)
+  assert paths.with_addresses(f"no {other}/a: b") == f"no {address}/a: b"
+  assert paths.anywhere("a/gs://b", "x") == pathlib.Path("a/gs:/b")
+
+
+@pytest.mark.parametrize(
+  "text",
+  ["gs://", "gs:/", "gs://b", "gs://Bucket/a"]
+  + [
+    "gs://abc/a b",
+    "gs://abc/a*",
+    "gs://abc/../d",
+    "gs://abc//d",
+    "gs://abc/é",
+  ],
+)
+def test_names_that_a_bucket_does_not_take(text):
+  with pytest.raises(UserError, match="^--workdir=gs://.*: expected gs://BUCK"):
+    paths.anywhere(text, "--workdir")
+
+
 def test_a_line_is_a_line(capsys):
   with pytest.raises(SystemExit):
     command.stop("no folder a\nb\x1b[2J\udcc3 größe")
@@ -109,8 +140,8 @@ def test_no_home(monkeypatch):
 
 
 def test_data_dir(monkeypatch):
-  monkeypatch.setenv(paths.ENVIRONMENT_VARIABLE, "gs://b/x")
-  with pytest.raises(UserError, match=r"^\$CGDMER_DATA_DIR=gs://b/x is no pa"):
+  monkeypatch.setenv(paths.ENVIRONMENT_VARIABLE, "gs://b")
+  with pytest.raises(UserError, match=r"^\$CGDMER_DATA_DIR=gs://b: expected "):
     paths.data_dir()
   with pytest.raises(UserError, match="^--data_dir=s3://b is no path"):
     paths.data_dir("s3://b")
@@ -121,7 +152,7 @@ def test_data_dir(monkeypatch):
 
 def test_training_refuses_addresses(tmp_path):
   result = subprocess.run(
-    [sys.executable, "-m", "cgdmer_jax.main", "--data_dir=gs://b"]
+    [sys.executable, "-m", "cgdmer_jax.main", "--data_dir=s3://b"]
     + [f"--config={ROOT}/configs/pretrain.py", f"--workdir={tmp_path}/run"],
     cwd=ROOT,
     capture_output=True,
@@ -130,6 +161,6 @@ def test_training_refuses_addresses(tmp_path):
   )
   assert result.returncode == 2
   assert result.stderr.splitlines()[-1] == (
-    "error: --data_dir=gs://b is no path; mount it and give its path"
+    "error: --data_dir=s3://b is no path; mount it and give its path"
   )
   assert not list(tmp_path.iterdir())

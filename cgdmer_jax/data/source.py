@@ -7,6 +7,7 @@ import hashlib
 import json
 import operator
 import os
+import pathlib
 import re
 import resource
 import weakref
@@ -18,7 +19,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.proto import tf_example_pb2
 
-from cgdmer_jax import paths
+from cgdmer_jax import buckets, paths
 from cgdmer_jax.data import schema
 from cgdmer_jax.data.leads import LEADS, NUM_LEADS
 from cgdmer_jax.errors import UserError
@@ -169,6 +170,7 @@ def _open(dataset: str, split: str, data_dir: epath.PathLike):
   """Dataset info and the raw records (bytes) of a split."""
   data_dir = os.fspath(epath.Path(data_dir).expanduser())
   paths.check_text(data_dir)
+  buckets.fetch_data_set(pathlib.Path(data_dir), dataset)
   try:
     builder = tfds.core.read_only_builder.builder_from_files(
       dataset, data_dir=data_dir
@@ -197,6 +199,7 @@ def _open(dataset: str, split: str, data_dir: epath.PathLike):
 
 def _alternatives(dataset: str, data_dir: str) -> str:
   """Lists what exists: configs or versions of the data set, or other ones."""
+  buckets.fetch_names(pathlib.Path(data_dir))
   root = epath.Path(data_dir)
   name = re.split("[/:]", dataset)[0]
   for directory, prefix in ((root / name, name), (root, "")):

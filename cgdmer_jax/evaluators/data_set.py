@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from cgdmer_jax import buckets
 from cgdmer_jax.config import presets
 from cgdmer_jax.data import index as index_lib
 from cgdmer_jax.data.source import EcgSource
@@ -170,6 +171,7 @@ def choose(names: str, data_dir: pathlib.Path) -> list[str]:
 
 def _built(data_dir: pathlib.Path) -> list[str]:
   """Built data sets with labels; those of a preset first, in their order."""
+  buckets.fetch_names(data_dir)
   names = {
     str(path.relative_to(data_dir).parent.parent)
     for path in data_dir.glob("*/*/*/metadata.json")

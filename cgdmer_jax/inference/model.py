@@ -324,13 +324,15 @@ def _load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
   shipped = sorted(x.name for x in SHIPPED.glob("*") if bundle.is_bundle(x))
   if name.startswith(hub.PREFIX):
     return EcgModel(*bundle.load(hub.fetch(name), mesh))
-  directory = SHIPPED / name if name in shipped else paths.local(name, "load")
+  directory = (
+    SHIPPED / name if name in shipped else paths.anywhere(name, "load")
+  )
   if bundle.is_bundle(directory):
     return EcgModel(*bundle.load(directory, mesh))
   try:
     return EcgModel(trained_model.load(directory, mesh), None)
   except UserError as e:
-    if directory.exists():
+    if directory.exists() or paths.address(directory):
       raise
     raise UserError(
       f"no model {name!r}: neither a directory nor one of {', '.join(shipped)}"

@@ -1,4 +1,4 @@
-"""Saving and restoring a training state; the only file that knows Orbax.
+"""Saving and restoring a training state; by Orbax.
 
 The checkpoint named k has seen exactly k updates, so its name alone says where
 the data stream and the random streams go on.
@@ -20,10 +20,10 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cgdmer_jax import keyed, paths
+from cgdmer_jax import keyed
 from cgdmer_jax.errors import UserError, one_line
+from cgdmer_jax.train import checkpoint_folder, restorable
 from cgdmer_jax.train import checksums as checksums_lib
-from cgdmer_jax.train import restorable
 
 PyTree = Any
 
@@ -47,7 +47,7 @@ class Checkpointer:
       workdir: folder of the run; its folder `checkpoints` is used.
       keep: how many checkpoints to keep, the newest ones; at least 1.
     """
-    self._directory = _absolute(workdir) / _SUBDIRECTORY
+    self._directory = checkpoint_folder.absolute(workdir) / _SUBDIRECTORY
     # Step and names of the arrays of a save that is not verified yet.
     self._unchecked: tuple[int, list[str]] | None = None
     self._manager = ocp.CheckpointManager(
@@ -110,7 +110,7 @@ class Checkpointer:
     self.wait()
     abstract_state = _with_sharding(abstract_state)
     damaged, reason = [], ""
-    for step in sorted(self._manager.all_steps(), reverse=True):
+    for step in sorted(checkpoint_folder.steps(self._directory), reverse=True):
       try:
         state = _restore(self._directory / str(step), abstract_state)
       except _Damaged as e:
@@ -176,19 +176,9 @@ class Checkpointer:
     if missing:
       raise OSError(f"checkpoint {step} lacks {missing} after it was saved")
 
-  @contextlib.contextmanager
-  def _report_write_errors(self) -> Iterator[None]:
+  def _report_write_errors(self) -> contextlib.AbstractContextManager[None]:
     """Turns errors of writing into a `UserError`."""
-    try:
-      yield
-    except (OSError, ValueError) as e:  # ValueError comes from TensorStore
-      reason = one_line(e, 300)
-      newest = max(steps(self._directory.parent), default=None)
-      rest = "no other exists" if newest is None else f"the newest is {newest}"
-      raise UserError(
-        f"a checkpoint cannot be written to {self._directory} ({reason}); "
-        f"{rest}; make room or fix the disk, then run the same command again"
-      ) from e
+    return checkpoint_folder.report_write_errors(self._directory)
 
   def __enter__(self) -> Checkpointer:
     return self
@@ -315,11 +305,11 @@ def find_checkpoint(path: epath.PathLike) -> epath.Path:
   Raises:
     UserError: there is no checkpoint.
   """
-  path = _absolute(path)
+  path = checkpoint_folder.absolute(path)
   if path.name.isdecimal() and (path / _ITEM).is_dir():
     return path
   for root in (path / _SUBDIRECTORY, path):
-    found = _steps(root)
+    found = checkpoint_folder.steps(root)
     if found:
       return root / str(max(found))
   raise UserError(
@@ -336,7 +326,7 @@ def content(directory: epath.PathLike) -> str:
   Raises:
     UserError: the checkpoint is damaged.
   """
-  directory = _absolute(directory)
+  directory = checkpoint_folder.absolute(directory)
   try:
     with _reading(directory):
       names = sorted(set(_saved_arrays(directory)) - {"checksums"})
@@ -352,23 +342,9 @@ def content(directory: epath.PathLike) -> str:
 
 def steps(workdir: epath.PathLike) -> list[int]:
   """Steps of the complete checkpoints of a run."""
-  return _steps(_absolute(workdir) / _SUBDIRECTORY)
-
-
-def _steps(root: epath.Path) -> list[int]:
-  return ocp.utils.checkpoint_steps(root) if root.is_dir() else []
-
-
-def _absolute(path: epath.PathLike) -> epath.Path:
-  """Absolute path, as Orbax requires, read literally."""
-  path = paths.LiteralPath(epath.Path(path).expanduser().resolve())
-  paths.check_text(path)
-  if "\\" in str(path):
-    raise UserError(
-      f"{path}: checkpoints cannot be kept below a folder with a backslash in "
-      "its name; choose another folder"
-    )
-  return path
+  return checkpoint_folder.steps(
+    checkpoint_folder.absolute(workdir) / _SUBDIRECTORY
+  )
 
 
 def _with_sharding(abstract: PyTree) -> PyTree:

@@ -26,9 +26,9 @@ def missing_array(item: epath.Path, names: Iterable[str]) -> str | None:
     item: folder of the item, `<checkpoints>/<step>/default`.
     names: paths of the arrays, such as `params/encoder/kernel`.
   """
-  store = tensorstore.KvStore.open(
-    {"driver": "ocdbt", "base": {"driver": "file", "path": f"{item}/"}}
-  ).result()
+  is_local = not str(item).startswith("gs://")
+  base = {"driver": "file", "path": f"{item}/"} if is_local else f"{item}/"
+  store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
   keys = {key.decode() for key in store.list().result()}
   return next(
     (x for x in names if f"{x.replace('/', '.')}/.zarray" not in keys), None

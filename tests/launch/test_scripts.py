@@ -23,6 +23,8 @@ WORKLOAD = {
   **{"WORKLOAD": "run1", "TPU_TYPE": "v5litepod-256", "IMAGE": "image:1"},
   "STORAGE": "bucket",
 }
+NO_STORAGE = {k: v for k, v in WORKLOAD.items() if k != "STORAGE"}
+IN_BUCKET = "--workdir=gs://bucket/run"
 CREATE = {
   **SLICE,
   **{"ACCELERATOR_TYPE": "v5litepod-16", "SPOT": "1"},
@@ -39,6 +41,8 @@ CALLS = {
   "tpu_vm_stop": ("tpu_vm.sh", SLICE, ("stop",)),
   "tpu_vm_delete": ("tpu_vm.sh", SLICE, ("delete",)),
   "xpk_run": ("xpk.sh", WORKLOAD, ("run", *RUN, SHARED)),
+  "xpk_run_bucket": ("xpk.sh", NO_STORAGE, ("run", *RUN, IN_BUCKET)),
+  "tpu_vm_run_bucket": ("tpu_vm.sh", SLICE, ("run", *RUN, IN_BUCKET)),
   "xpk_list": ("xpk.sh", CLUSTER, ("list",)),
   "xpk_logs": ("xpk.sh", {"WORKLOAD": "run1"}, ("logs",)),
   "xpk_delete": ("xpk.sh", WORKLOAD, ("delete",)),
@@ -155,9 +159,11 @@ MISTAKES = [
   ("tpu_vm.sh", SLICE, ("run", "--workdir=runs/x"), "which all workers share"),
   ("xpk.sh", CLUSTER, ("run",), "set WORKLOAD"),
   ("xpk.sh", WORKLOAD, ("run", "--workdir=x"), "where STORAGE is mounted"),
+  ("xpk.sh", NO_STORAGE, ("run", "--workdir=/x"), "set STORAGE"),
   ("xpk.sh", {}, ("list",), "set CLUSTER"),
   ("xpk.sh", CLUSTER, (), "''; expected run"),
   ("slurm.sbatch", {}, ("--config=x",), "give --workdir=DIR"),
+  ("slurm.sbatch", {}, ("--workdir=gs://b/x",), "gs://b/x: give a folder"),
   ("slurm.sbatch", {"SWEEP": "x"}, (), "submit with sbatch --array"),
 ]
 

@@ -114,14 +114,15 @@ def _split(names: str) -> list[str]:
 def _exists(name: str) -> bool:
   """Whether there is something of this name."""
   try:
-    return paths.local(name, "--config.encoders").exists()
+    path = paths.anywhere(name, "--config.encoders")
+    return bool(paths.address(path)) or path.exists()
   except (OSError, UserError):  # such as several names in one: too long
     return False
 
 
 def _expand(name: str) -> list[str]:
   """The paths that a name stands for."""
-  name = str(paths.local(name, "--config.encoders"))
+  name = str(paths.anywhere(name, "--config.encoders"))
   if "*" not in name or _exists(name):
     return [name]
   found = [path for path in sorted(glob.glob(name)) if _is_encoder(path)]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from cgdmer_jax import trained_model
+from cgdmer_jax import paths, trained_model
 from cgdmer_jax.config import saved
 from cgdmer_jax.data import pipeline, views
 from cgdmer_jax.errors import UserError
@@ -73,7 +73,7 @@ class Pretrained:
     decisive.pop("seed", None)
     self.identity = results.Identity(
       fingerprint=fingerprint,
-      path=str(pathlib.Path(path).absolute()),
+      path=paths.address(path) or str(pathlib.Path(path).absolute()),
       group=results.make_key(decisive, decimate, fields.get("step")),
       **fields,
     )
