@@ -24,7 +24,10 @@ def config(arg=None):
 
 
 def batch(size=8, seed=0):
-  """Random records; the first two share a report, one lead is missing."""
+  """Random records; the first two share a report, one lead is missing.
+
+  Limb leads depend on each other as those of any recording do.
+  """
   rng = np.random.default_rng(seed)
   length = rng.integers(4, 17, size)
   tokens = rng.integers(5, VOCABULARY.size, (size, 16)).astype(np.int32)
@@ -34,6 +37,9 @@ def batch(size=8, seed=0):
   lead_valid = np.ones((size, 12), bool)
   lead_valid[2, 7] = False
   ecg = rng.normal(scale=400, size=(size, 12, NUM_SAMPLES)).cumsum(-1) / 8
+  i, ii = ecg[:, 0], ecg[:, 1]
+  limb = ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2
+  ecg[:, 2:6] = np.stack(limb, axis=1)
   ecg = np.where(lead_valid[..., None], ecg, 0).astype(np.int16)
   statement = np.where(tokens > 4, np.arange(16)[None] // 5, -1)
   return Batch(

@@ -219,6 +219,18 @@ def test_an_encoder_of_ones_own(copy):
   assert {r["encoder"] for r in rows(workdir)} == {"own", "random convolutions"}
 
 
+# The recipe of that commit, where ours has become another.
+OLD = (
+  "--config=tests/toy.py",
+  "--config.mask.kind=spatial_temporal",
+  "--config.mask.lead_ratio=0.5",
+  "--config.mask.time_ratio=0.5",
+  "--config.mask.whole_ratio=0.0",
+  "--config.model.ecg_target=patch",
+  "--config.model.ecg.stem_pool=False",
+)
+
+
 def test_a_run_of_before_goes_on_after_a_field_was_added(copy):
   """A run of commit f22598d, whose configuration lacks the new field."""
   fixture = ROOT / "tests/fixtures/run_f22598d.tar.xz"
@@ -230,7 +242,7 @@ def test_a_run_of_before_goes_on_after_a_field_was_added(copy):
   old = (workdir / "results/tables.md").read_text()
   main(
     copy,
-    "--config=tests/toy.py",
+    *OLD,
     f"--workdir={workdir}",
     "--config.evaluation.label_sets=('superclass',)",
   )
@@ -248,7 +260,7 @@ def test_a_run_of_before_goes_on_after_a_field_was_added(copy):
   with pytest.raises(AssertionError, match="holds a run with optim.lr"):
     main(
       copy,
-      "--config=tests/toy.py",
+      *OLD,
       f"--workdir={workdir}",
       "--config.optim.lr=0.5",
     )

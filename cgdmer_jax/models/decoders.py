@@ -65,7 +65,7 @@ class ReportDecoder(nn.Module):
   """Head of BERT's masked language model, before the product with the words."""
 
   width: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(

@@ -30,7 +30,7 @@ class PatchStem(nn.Module):
   width: int
   convolutions: Sequence[tuple[int, int, int]]
   pool: bool = False
-  dtype: jnp.dtype = jnp.float32
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(

@@ -105,7 +105,7 @@ class Mlp(nn.Module):
   """Two-layer perceptron with GELU."""
 
   hidden: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(self, x: Array) -> Array:

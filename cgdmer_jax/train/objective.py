@@ -34,7 +34,8 @@ class Encoded:
       one.
     report: embedding of the masked report; with `align_view` "full", of the
       unmasked one.
-    hidden_error: two (B,), squared error of hidden patches and their number.
+    hidden_error: two (M,), squared error of hidden patches and their number,
+      of the M records that are restored.
     word_error: two (B,), cross-entropy of masked words and their number.
   """
 
@@ -183,7 +184,9 @@ class Objective:
       return Encoded(out.ecg, out.report, hidden_error, word_error)
 
     inputs = batch.replace(state_table=None), mask, words, augment
-    return in_microbatches(encode, self.microbatches, inputs)
+    # The place among four neighbours says which records are seen whole.
+    together = 4 if self.mask.whole_ratio else 1
+    return in_microbatches(encode, self.microbatches, inputs, together)
 
   def _texts(self, batch, tokens, statement) -> positives.Texts:
     """What tells which records belong together."""
@@ -232,7 +235,7 @@ class Objective:
 
 
 def in_microbatches(
-  encode: Callable[[Any], Any], count: int, inputs: Any
+  encode: Callable[[Any], Any], count: int, inputs: Any, together: int = 1
 ) -> Any:
   """Computes `encode(inputs)` in `count` parts, one after the other.
 
@@ -242,21 +245,27 @@ def in_microbatches(
 
   Args:
     encode: maps a pytree of arrays to another; the first axis of each array is
-      that of the records, which do not depend on each other.
-    count: number of parts; divides the number of records.
+      that of the records, which do not depend on each other. It may be shorter
+      in the result, by as many of each `together` records.
+    count: number of parts; times `together` divides the number of records.
     inputs: pytree with all records.
+    together: how many neighbours come into the same part, in their order.
   """
   if count == 1:
     return encode(inputs)
+  num_groups = jax.tree.leaves(inputs)[0].shape[0] // (count * together)
 
   def split(x):
-    # Every count-th record: each device already has some of each part.
-    x = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
+    # Every count-th group: each device already has some of each part.
+    shape = x.shape[1:]
+    x = x.reshape(num_groups, count, together, *shape).swapaxes(0, 1)
+    x = x.reshape(count, num_groups * together, *shape)
     return sharding.constrain_batch(x, axis=1)
 
   def join(x):
-    x = x.swapaxes(0, 1)
-    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+    left = x.shape[1] // num_groups  # of each group
+    x = x.reshape(count, num_groups, left, *x.shape[2:]).swapaxes(0, 1)
+    return x.reshape(count * x.shape[0] * left, *x.shape[3:])
 
   encode = jax.checkpoint(encode, prevent_cse=False)
   return jax.tree.map(join, jax.lax.map(encode, jax.tree.map(split, inputs)))

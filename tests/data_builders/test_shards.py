@@ -259,10 +259,13 @@ def test_death_of_a_process():
 @pytest.mark.parametrize("busy", ["in the workers", "in the caller"])
 def test_workers_end_with_their_parent(signals, busy):
   seconds = 60 if busy == "in the caller" else 0
+  # What is started in the background by a shell ignores Ctrl-C, and so do its
+  # children.
   code = f"""
-import multiprocessing, time
+import multiprocessing, signal, time
 from data_builders import processes
 if __name__ == "__main__":
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   for _ in processes.run(time.sleep, [0.01, 0.01, *[60] * 100], 2):
     print(*[p.pid for p in multiprocessing.active_children()], flush=True)
     time.sleep({seconds})

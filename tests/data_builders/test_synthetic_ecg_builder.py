@@ -72,7 +72,10 @@ def test_split_starts_never_cut_a_patient():
 def test_configs():
   configs = synthetic_ecg_dataset_builder.Builder.builder_configs
   assert set(configs) == {
-    "tiny", "demo", "large", "tiny_500hz", "demo_500hz",
+    "tiny", "demo", "quality", "large", "tiny_500hz", "demo_500hz",
   }  # fmt: skip
   assert configs["large"].num_train == 400_000
+  demo, quality = configs["demo"], configs["quality"]
+  assert quality.num_train == 5 * demo.num_train
+  assert quality.num_test == 2 * demo.num_test
   assert configs["tiny_500hz"].sampling_rate == 500

@@ -187,9 +187,10 @@ def test_recipes_have_only_the_parts_they_need():
     )
   backbone = {"ecg_encoder", "ecg_projection", "shared_encoder"}
   report = {"report_encoder", "report_projection", "log_scale", "bias"}
-  decoders = {"ecg_decoder", "report_decoder", "word_bias"}
+  restoring = {"ecg_decoder", "arithmetic"}
+  decoders = restoring | {"report_decoder", "word_bias"}
   specific = {"ecg_specific_encoder", "report_specific_encoder"}
-  assert parts["mae"] == backbone | {"ecg_decoder"}
+  assert parts["mae"] == backbone | restoring
   assert parts["clip"] == backbone | report
   assert parts["masked_clip"] == backbone | report | decoders
   assert parts["cg_dmer"] == backbone | report | decoders | specific

@@ -119,7 +119,7 @@ def test_microbatches_are_one_batch():
   """Value and gradient, also of the losses that compare records."""
   params, (gradient, terms) = reference()
   mesh = mesh_of((2, 1, 1))
-  _, _, run = make(mesh, microbatches=4)
+  _, _, run = make(mesh, microbatches=2)
   batch = sharding.put_batch(small.batch(), mesh)
   assert "scan" in str(run.trace(params, batch).jaxpr)
   found, values = jax.device_get(run(params, batch))

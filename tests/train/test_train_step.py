@@ -119,6 +119,8 @@ def test_it_learns():
   config = small.config()
   with config.unlocked():
     config.data.statements = (0,)
+    # Each of them alone would be learned, so none may be drowned by another.
+    config.loss.update(ecg=1.0, mlm=1.0, disentangle=1.0)
   state, one = run_steps(config, (1, 1, 1), 30)
   assert int(state.step) == 30
   for term in ("ecg", "mlm", "align", "disentangle"):
