@@ -133,6 +133,18 @@ def fill(c: ConfigDict, size: str, name: str) -> None:
   c.loss.ring = c.train.batch_size > 4096
 
 
+def forget_checkpoint(c: ConfigDict) -> None:
+  """Sets the sizes of a report encoder whose weights are not needed.
+
+  They are those of BERT-base, which MedCPT has too.
+  """
+  if c.report.checkpoint:
+    c.report.checkpoint = ""
+    c.model.report.update(
+      fields.transformer(768, 12, 12, 3072), vocab_size=30522, num_positions=512
+    )
+
+
 def evaluate(
   tasks: tuple[str, ...],
   arg: str | None,

@@ -40,7 +40,8 @@ class Compute:
   Attributes:
     dtype: type of activations; parameters, softmax, norms and losses are
       float32.
-    attention: "xla", or "cudnn": flash attention of NVIDIA GPUs, in 16 bits.
+    attention: "xla", or "cudnn": flash attention of NVIDIA GPUs, in 16 bits; an
+      odd number of tokens still takes "xla".
     scan: whether a stack is one compiled block that runs once for each layer;
       parameters are stacked, and compilation does not take longer with depth.
     remat: what the backward pass recomputes of a block: "none", "dots" (all but
@@ -95,8 +96,13 @@ class Attention(nn.Module):
     qkv = products.Dense((3, *heads), dtype=dtype, name="qkv")(x)
     query, key, value = (qkv[..., i, :, :] for i in range(3))
     mask = None if valid is None else valid[:, None, None, :]
+    kind, length = self.compute.attention, x.shape[-2]
+    if length % 2:
+      kind = "xla"  # cuDNN has no gradient there
+    elif kind == "cudnn" and mask is not None:  # it wants a row for each query
+      mask = jnp.broadcast_to(mask, (len(mask), 1, length, length))
     x = jax.nn.dot_product_attention(
-      query, key, value, mask=mask, implementation=self.compute.attention
+      query, key, value, mask=mask, implementation=kind
     )
     return products.Dense(width, 2, dtype=dtype, name="out")(x)
 
