@@ -1,9 +1,10 @@
-"""Attention of cuDNN as far as it goes without a GPU: it is lowered, not run."""
+"""Other forms of attention; that of cuDNN is lowered, as no GPU is needed."""
 
 import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
 
@@ -40,3 +41,21 @@ def test_forward_and_backward_become_calls_of_cudnn(
   text = traced.lower(lowering_platforms=("cuda",)).as_text()
   assert bool(re.search(r"@__cudnn\$fmha\w+Backward", text)) == calls
   assert ("__cudnn$fmha" in text) == calls
+
+
+@pytest.mark.parametrize(
+  ("length", "sequences"), [(12, 20), (20, 12), (7, 1), (130, 2)]
+)
+def test_packed_sequences_attend_each_for_itself(length, sequences):
+  x = jax.random.normal(jax.random.key(0), (2 * sequences, length, 16))
+  valid = jax.random.bernoulli(jax.random.key(1), 0.7, x.shape[:2])
+  valid = valid.at[:, 0].set(True)
+  plain, packed = (
+    layers.Attention(2, layers.Compute(attention=kind), sequences)
+    for kind in ("xla", "packed")
+  )
+  params = plain.init(jax.random.key(2), x, valid)
+  for mask in (valid, None):
+    np.testing.assert_allclose(
+      packed.apply(params, x, mask), plain.apply(params, x, mask), atol=1e-5
+    )
