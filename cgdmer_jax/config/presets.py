@@ -97,7 +97,7 @@ def set_size(model: ConfigDict, size: str) -> None:
 
 
 # Records of each chip that fill it with a preset of `configs/pretrain.py`, by
-# the memory that `configs/plan.py` expects: powers of two, with 15 % of the chip
+# the memory that `configs/plan.py` expects: powers of two, with 15 % of it
 # to spare.
 _CHIPS = ("v4", "v5e", "v5p", "v6e", "a100", "h100")
 FILL: dict[str, dict[str, int]] = {
