@@ -9,6 +9,10 @@ Options after the colon:
     tiny, small, base, large
                    ECG encoders of these sizes with a small report encoder, on
                    `synthetic_ecg/demo`, or another: --config.data.dataset=...
+    chip=SLICE     with one of these: what `configs/plan.py` plans for that
+                   slice, such as h100-1: the pretraining of this size, with a
+                   report encoder of the size of BERT-base and the batch that
+                   fills the chips; noise
     st_mem_small, st_mem_base
                    masked auto-encoding at the geometry of ST-MEM: 12 leads of
                    2,250 samples at 250 Hz, patches of 75, three of four hidden,
@@ -42,18 +46,23 @@ _NOISE = ("st_mem_small", "st_mem_base", "merl")
 
 def get_config(arg: str | None = None) -> ConfigDict:
   """Makes the configuration; for `arg` see the module docstring."""
-  options = presets.parse_arg(arg, preset="demo", recipe="")
+  options = presets.parse_arg(arg, preset="demo", recipe="", chip="")
   preset = presets.choose(
     "preset", options.preset, ("demo", *presets.SIZES, *_NOISE)
   )
   recipes = {"st_mem_small": "mae", "st_mem_base": "mae", "merl": "clip"}
   recipe = options.recipe or recipes.get(preset, "cg_dmer")
   pretrain = presets.load(pathlib.Path(__file__).with_name("pretrain.py"))
-  c = pretrain.get_config(f"recipe={recipe}").unlock()
+  filled = f"{preset},chip={options.chip}," if options.chip else ""
+  c = pretrain.get_config(f"{filled}recipe={recipe}").unlock()
   c.task = "bench"
   # Steps of one measurement, and number of measurements: the median counts.
   c.bench = dict(name=preset, steps=20, repeats=3, num_samples=0)
-  if preset in presets.SIZES:
+  if options.chip:
+    presets.forget_checkpoint(c)
+    c.data.dataset = ""
+    c.bench.num_samples = 1000
+  elif preset in presets.SIZES:
     presets.set_size(c.model, preset)
     c.model.patch_length = 50
     c.optim.muon_lr = 0.0

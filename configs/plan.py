@@ -29,7 +29,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from cgdmer_jax.config import fields, presets
+from cgdmer_jax.config import presets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -53,10 +53,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     corpus=800_000,  # records of an epoch; those of MIMIC-IV-ECG
     compile=True,  # False: only what needs no compiler
   )
-  if c.report.checkpoint:
-    # Of the size of BERT-base, as MedCPT is; a plan needs no weights.
-    c.report.checkpoint = ""
-    c.model.report.update(
-      fields.transformer(768, 12, 12, 3072), vocab_size=30522, num_positions=512
-    )
+  presets.forget_checkpoint(c)
   return c.lock()

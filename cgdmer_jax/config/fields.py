@@ -119,7 +119,7 @@ def _declare_objective(c: ConfigDict) -> None:
 def _declare_training(c: ConfigDict) -> None:
   c.compute = dict(
     dtype="float32",  # of activations; or bfloat16
-    attention="xla",  # or cudnn
+    attention="xla",  # or packed, cudnn
     scan=False,  # one compiled block for a whole stack
     remat="none",  # or dots, full: what is computed again
   )

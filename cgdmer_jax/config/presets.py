@@ -97,8 +97,8 @@ def set_size(model: ConfigDict, size: str) -> None:
 
 
 # Records of each chip that fill it with a preset of `configs/pretrain.py`, by
-# the memory that `configs/plan.py` expects: powers of two, with a tenth of the
-# chip to spare.
+# the memory that `configs/plan.py` expects: powers of two, with 15 % of it
+# to spare.
 _CHIPS = ("v4", "v5e", "v5p", "v6e", "a100", "h100")
 FILL: dict[str, dict[str, int]] = {
   size: dict(zip(_CHIPS, counts, strict=True))
@@ -131,6 +131,18 @@ def fill(c: ConfigDict, size: str, name: str) -> None:
   c.train.batch_size = records * found.count
   c.train.steps = round(seen / c.train.batch_size)
   c.loss.ring = c.train.batch_size > 4096
+
+
+def forget_checkpoint(c: ConfigDict) -> None:
+  """Sets the sizes of a report encoder whose weights are not needed.
+
+  They are those of BERT-base, which MedCPT has too.
+  """
+  if c.report.checkpoint:
+    c.report.checkpoint = ""
+    c.model.report.update(
+      fields.transformer(768, 12, 12, 3072), vocab_size=30522, num_positions=512
+    )
 
 
 def evaluate(

@@ -30,7 +30,8 @@ _cheap = functools.partial(jax.checkpoint, prevent_cse=False)
 gelu = _cheap(jax.nn.gelu)
 exact_gelu = _cheap(functools.partial(jax.nn.gelu, approximate=False))
 LayerNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
-ATTENTION = ("xla", "cudnn")
+ATTENTION = ("xla", "packed", "cudnn")
+_TILE = 128  # tokens; products of a TPU are padded to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Compute:
   Attributes:
     dtype: type of activations; parameters, softmax, norms and losses are
       float32.
-    attention: "xla", or "cudnn": flash attention of NVIDIA GPUs, in 16 bits.
+    attention: "xla"; "packed": the leads, or the times, of a record, which
+      attend each for itself, share a tile of a TPU under a mask; or "cudnn":
+      flash attention of NVIDIA GPUs, in 16 bits; an odd number of tokens still
+      takes "xla".
     scan: whether a stack is one compiled block that runs once for each layer;
       parameters are stacked, and compilation does not take longer with depth.
     remat: what the backward pass recomputes of a block: "none", "dots" (all but
@@ -81,6 +85,7 @@ class Attention(nn.Module):
 
   num_heads: int
   compute: Compute = Compute()
+  sequences: int = 1  # of one record, next to each other in the batch
 
   @nn.compact
   def __call__(
@@ -95,10 +100,34 @@ class Attention(nn.Module):
     qkv = products.Dense((3, *heads), dtype=dtype, name="qkv")(x)
     query, key, value = (qkv[..., i, :, :] for i in range(3))
     mask = None if valid is None else valid[:, None, None, :]
-    x = jax.nn.dot_product_attention(
-      query, key, value, mask=mask, implementation=self.compute.attention
-    )
+    kind, length = self.compute.attention, x.shape[-2]
+    if kind == "packed":
+      x = _attend_packed(query, key, value, mask, self.sequences)
+    else:
+      if length % 2:
+        kind = "xla"  # cuDNN has no gradient there
+      elif kind == "cudnn" and mask is not None:  # it wants a row a query
+        mask = jnp.broadcast_to(mask, (len(mask), 1, length, length))
+      x = jax.nn.dot_product_attention(
+        query, key, value, mask=mask, implementation=kind
+      )
     return products.Dense(width, 2, dtype=dtype, name="out")(x)
+
+
+def _attend_packed(query, key, value, mask, sequences):
+  """Attends in as many sequences of a record at once as fill a tile."""
+  batch, length = query.shape[:2]
+  fitting = range(1, max(1, _TILE // length) + 1)
+  count = max(n for n in fitting if sequences % n == 0)
+  rows, tokens = batch // count, count * length
+  own = jnp.arange(tokens) // length
+  together = (own[:, None] == own[None])[None, None]
+  if mask is not None:
+    together = together & mask.reshape(rows, 1, 1, tokens)
+  parts = (x.reshape(rows, tokens, *x.shape[2:]) for x in (query, key, value))
+  return jax.nn.dot_product_attention(*parts, mask=together).reshape(
+    query.shape
+  )
 
 
 class Mlp(nn.Module):
@@ -202,12 +231,12 @@ class AxialBlock(nn.Module):
     dtype = self.compute.dtype
     x = sharding.constrain_batch(x)
     y = LayerNorm(dtype=dtype, name="norm_time")(x)
-    y = Attention(self.num_heads, self.compute, name="time")(
+    y = Attention(self.num_heads, self.compute, l, name="time")(
       y.reshape(b * l, n, d)
     )
     x += y.reshape(b, l, n, d)
     y = LayerNorm(dtype=dtype, name="norm_lead")(x)
-    y = Attention(self.num_heads, self.compute, name="lead")(
+    y = Attention(self.num_heads, self.compute, n, name="lead")(
       y.swapaxes(1, 2).reshape(b * n, l, d),
       jnp.repeat(lead_valid, n, axis=0),
     )

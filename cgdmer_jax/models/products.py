@@ -64,10 +64,18 @@ def _product_backward(axes, gathered, saved, g):
   to_x = lax.dot_general(
     g, _cast(kernel, x.dtype, gathered), (columns, ((), ()))
   )
-  to_kernel = lax.dot_general(
-    x, g, ((records, records), ((), ())), preferred_element_type=kernel.dtype
-  )
-  return to_x, to_kernel
+  dimensions = (records, records), ((), ())
+
+  def in_float32(x, g):
+    return lax.dot_general(
+      x, g, dimensions, preferred_element_type=kernel.dtype
+    )
+
+  def widened(x, g):
+    return in_float32(x.astype(kernel.dtype), g.astype(kernel.dtype))
+
+  # CPUs have no product of 16-bit numbers that is float32.
+  return to_x, lax.platform_dependent(x, g, cpu=widened, default=in_float32)
 
 
 product.defvjp(_product_forward, _product_backward)
