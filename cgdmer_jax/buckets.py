@@ -30,7 +30,7 @@ from cgdmer_jax.errors import UserError
 _PARALLEL = 8  # files that are copied at once
 _UPLOAD_SECONDS = 60  # between two uploads of a run
 _OWNER = "owner.json"
-_COMPLETE = "complete"  # the only file of a workdir that is ever removed
+_COMPLETE = "complete"  # of a workdir; uploaded last and removed first
 _CHECKPOINTS = ("checkpoints/", "damaged-checkpoint-")
 
 
@@ -56,8 +56,10 @@ def fetch(
   there = {k: x for k, x in objects.list_all(address).items() if is_wanted(k)}
   if not there:
     return
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with filelock.FileLock(folder.parent / f".{folder.name[:200]}.lock"):
+  lock = folder.parent / f".{folder.name[:200]}.lock"
+  with objects.asking(address):
+    lock.parent.mkdir(parents=True, exist_ok=True)
+  with objects.asking(address), filelock.FileLock(lock):
     missing = {
       name: wanted
       for name, wanted in there.items()
@@ -152,7 +154,7 @@ class _Run:
     """Notes what is there."""
     self._workdir, self._address = workdir, paths.address(workdir)
     self._id = uuid.uuid4().hex
-    self._is_owner = False
+    self.is_owner = False
     self._lock = threading.Lock()
     self._sent = self._states()
     self._ended = threading.Event()
@@ -183,23 +185,29 @@ class _Run:
       if not states:  # nothing before the configuration is accepted
         return
       self._check_owner()
-      if _COMPLETE in self._sent and _COMPLETE not in states:
-        objects.remove(f"{self._address}/{_COMPLETE}")
-        del self._sent[_COMPLETE]
+      gone = self._sent.keys() - states.keys()
+      self._remove(gone & {_COMPLETE})
       for name in sorted(states, key=_COMPLETE.__eq__):
         if self._sent.get(name) != states[name]:
           objects.send(self._workdir / name, f"{self._address}/{name}")
           self._sent[name] = states[name]
+      self._remove(gone - {_COMPLETE})
+
+  def _remove(self, names: set[str]) -> None:
+    for name in sorted(names):
+      objects.remove(f"{self._address}/{name}")
+      del self._sent[name]
 
   def _check_owner(self) -> None:
     """A bucket has no locks: the last program that has begun may write."""
     address = f"{self._address}/{_OWNER}"
-    if not self._is_owner:
+    if not self.is_owner:
       owner = {"id": self._id, "host": socket.gethostname(), "pid": os.getpid()}
       objects.write(address, json.dumps(owner).encode())
-      self._is_owner = True
+      self.is_owner = True
       return
-    owner = json.loads(objects.read(address))
+    with objects.asking(address):
+      owner = json.loads(objects.read(address))
     if owner["id"] != self._id:
       raise Superseded(
         f"another program has begun to write to {self._address} (host"
@@ -208,6 +216,8 @@ class _Run:
 
   def _repeat(self) -> None:
     while not self._ended.wait(_UPLOAD_SECONDS):
+      if not self.is_owner:
+        continue
       try:
         self.upload()
       except UserError as error:  # raised by the next call of the program
@@ -227,8 +237,10 @@ def opened(workdir: pathlib.Path, writes: bool = True) -> Iterator[None]:
   """Works in a folder that may stand for one in a bucket.
 
   At the beginning the folder becomes what the bucket holds, without its
-  checkpoints. While the body runs, it is uploaded every minute, and once more
-  at the end. Does nothing for other folders.
+  checkpoints. From the first `upload` of the body on it is uploaded every
+  minute, and once more at the end. A body that fails before its first `upload`
+  changes nothing in the bucket: another program may be writing there. Does
+  nothing for other folders.
 
   Args:
     workdir: see `paths.anywhere`.
@@ -248,8 +260,9 @@ def opened(workdir: pathlib.Path, writes: bool = True) -> Iterator[None]:
   try:
     yield
   except BaseException:
-    with contextlib.suppress(UserError):
-      upload(workdir)
+    if run and run.is_owner:
+      with contextlib.suppress(UserError):
+        run.upload()
     raise
   else:
     upload(workdir)

@@ -22,6 +22,16 @@ COMMANDS = {
 }
 
 
+def expand(name: str, rest: list[str]) -> tuple[str, list[str]]:
+  """Module of a command, and its arguments with the default of --config."""
+  module, config, _ = COMMANDS[name]
+  is_given = any(word.partition("=")[0] == "--config" for word in rest)
+  return module, rest if is_given or not config else [
+    f"--config={config}",
+    *rest,
+  ]
+
+
 def usage() -> str:
   """What can be done."""
   lines = [f"  {name:10} {text}" for name, (*_, text) in COMMANDS.items()]
@@ -42,10 +52,7 @@ def main() -> None:
     return
   if name not in COMMANDS:
     command.stop(f"unknown command {name!r}; expected {', '.join(COMMANDS)}")
-  module, config, _ = COMMANDS[name]
-  is_given = any(word.partition("=")[0] == "--config" for word in rest)
-  if config and not is_given:
-    rest = [f"--config={config}", *rest]
+  module, rest = expand(name, rest)
   sys.argv = [f"cgdmer {name}", *rest]
   runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -16,7 +16,7 @@ import jax
 from absl import logging
 from ml_collections import ConfigDict
 
-from cgdmer_jax import command, sharding
+from cgdmer_jax import buckets, command, sharding
 from cgdmer_jax.config import ranges
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import data_set, tasks
@@ -102,6 +102,7 @@ def evaluate(
       where = name, task.name, inputs.data.name, inputs.topic
       not_done.append(summary.NotDone(*where, str(error)))
       logging.warning("not done: %s: %s", " ".join(where), error)
+    buckets.upload(workdir)
   if not done:
     raise UserError(not_done[0].reason if not_done else "nothing to evaluate")
   if jax.process_index() == 0:

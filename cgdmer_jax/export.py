@@ -79,8 +79,8 @@ def run(source: str, target: str) -> list[str]:
   if _HUB.value:
     hub.check(_HUB.value)
   results, groups = (
-    paths.local(flag.value, f"--{flag.name}") if flag.value else None
-    for flag in (_RESULTS, _GROUPS)
+    read(flag.value, f"--{flag.name}") if flag.value else None
+    for flag, read in ((_RESULTS, paths.anywhere), (_GROUPS, paths.local))
   )
   choices = directory_lib.Choices(
     _DATASET.value,

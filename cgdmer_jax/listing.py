@@ -66,7 +66,7 @@ def runs(pattern: str) -> Iterator[str]:
   Args:
     pattern: their folders; `*` stands for many.
   """
-  for name in sorted(glob.glob(pattern)):
+  for name in sorted(glob.glob(str(paths.local(pattern, "--runs")))):
     workdir = pathlib.Path(name)
     config = _json(workdir / saved.FILE_NAME)
     results = workdir / "results/comparison.json"

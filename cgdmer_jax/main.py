@@ -10,6 +10,7 @@ run, and adds what is missing to an evaluation.
 
 from __future__ import annotations
 
+import contextlib
 import logging as python_logging
 import os
 import sys
@@ -126,10 +127,12 @@ def main(argv: list[str]) -> None:
     is_first = jax.process_index() == 0
     with (
       distributed.leaving_together(),
-      buckets.opened(workdir, writes=is_first),
+      contextlib.ExitStack() as stack,
     ):
-      if paths.address(workdir):
-        distributed.meet("the workdir is as the bucket has it")
+      # Several processes of a machine have one copy of a bucket.
+      with distributed.first_process_first("open the workdir"):
+        stack.enter_context(buckets.opened(workdir, writes=is_first))
+      distributed.meet("the workdir is open")
       if is_first:
         log_file.keep(workdir, _is_shown)
       complete = tasks[config.task](config, workdir, data_dir)

@@ -10,6 +10,7 @@ import hashlib
 import logging as python_logging
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -18,6 +19,14 @@ from cgdmer_jax.errors import UserError, one_line
 
 WHOLE = 64 << 20  # bytes of a file that is read before it is sent
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60  # gcsfs tries six times
+
+
+# Words of gcsfs, Google's API and TensorStore; `run-403` is a name.
+_FORBIDDEN = re.compile(
+  r"Forbidden|denied|DENIED|Invalid Credentials|UNAUTHENTICATED"
+  r"|(?<![\w/.-])40[13](?![\w/.-])"
+)
+_MISSING = re.compile(r"NOT_FOUND|(?<![\w/.-])404(?![\w/.-])")
 
 
 def connect(address: str) -> Any:
@@ -82,13 +91,18 @@ def asking(address: str) -> Iterator[None]:
 def explain(error: BaseException) -> str:
   """What is wrong with a bucket, and what to do, on one line."""
   text = one_line(error)
-  if any(word in text for word in ("Forbidden", "401", "403", "denied")):
+  if isinstance(error, OSError) and error.filename:
+    return (
+      f"its copy on this machine cannot be written ({text}); make room or"
+      f" set ${paths.BUCKETS_VARIABLE} to another folder"
+    )
+  if isinstance(error, FileNotFoundError) or _MISSING.search(text):
+    return f"no such bucket or object ({text}); create the bucket first"
+  if _FORBIDDEN.search(text):
     return (
       f"no permission ({text}); log in (gcloud auth application-default login)"
       " with an account that may read and write objects there"
     )
-  if isinstance(error, FileNotFoundError) or "404" in text:
-    return f"no such bucket or object ({text}); create the bucket first"
   if "redential" in text:
     return f"no credentials ({text}); gcloud auth application-default login"
   return f"the bucket cannot be used ({text}); check the network and its name"
@@ -200,6 +214,6 @@ def read(address: str) -> bytes:
 
 
 def remove(address: str) -> None:
-  """Removes an object that is there."""
-  with asking(address):
+  """Removes an object, if it is there."""
+  with asking(address), contextlib.suppress(FileNotFoundError):
     connect(address).rm_file(address.removeprefix("gs://"))

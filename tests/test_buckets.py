@@ -1,10 +1,12 @@
 """Runs and data sets in a bucket, of an emulator on this machine."""
 
 import asyncio
+import http.server
 import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import types
 
 import jax
@@ -15,16 +17,19 @@ from absl.testing import flagsaver
 
 from cgdmer_jax import (
   buckets,
+  evaluate,
   objects,
   paths,
   pretrain,
   sharding,
   trained_model,
 )
+from cgdmer_jax.config import presets
 from cgdmer_jax.data import index
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import parse
+from cgdmer_jax.exchange import directory
 from cgdmer_jax.train import checkpoint
 from data_builders import build
 from tests import emulator, runs, toy, traces
@@ -216,6 +221,31 @@ def test_the_last_program_that_begins_may_write(tmp_path, monkeypatch):
   assert objects.read(f"{address}/a") == b"second"
 
 
+def test_a_refused_program_leaves_the_other_alone():
+  """Its log is not sent: the other may be writing there."""
+  address = f"gs://{emulator.BUCKET}/busy"
+  objects.write(f"{address}/run.log", b"theirs")
+  workdir = paths.anywhere(address, "--workdir")
+  with pytest.raises(UserError, match="refused"), buckets.opened(workdir):
+    (workdir / "run.log").write_text("ours")
+    raise UserError("refused")
+  assert names(address) == {"run.log"}
+  assert objects.read(f"{address}/run.log") == b"theirs"
+
+
+def test_what_was_removed_is_removed():
+  address = f"gs://{emulator.BUCKET}/results"
+  workdir = paths.anywhere(address, "--workdir")
+  workdir.mkdir(parents=True)
+  with buckets.opened(workdir):
+    workdir.mkdir()
+    (workdir / "old").touch()
+    buckets.upload(workdir)
+    objects.remove(f"{address}/old")  # by someone else
+    (workdir / "old").rename(workdir / "new")
+  assert names(address) == {"new", "owner.json"}
+
+
 def test_what_the_bucket_lost_is_no_longer_here(tmp_path):
   address = f"gs://{emulator.BUCKET}/prolonged"
   workdir = paths.anywhere(address, "--workdir")
@@ -230,15 +260,53 @@ def test_what_the_bucket_lost_is_no_longer_here(tmp_path):
   assert names(address) == {"owner.json", "run.log"}
 
 
-def test_damaged_checkpoints_in_a_bucket_are_set_aside(built, tmp_path):
-  run = runs.make_run(built, tmp_path / "run", "clip")
-  address = f"gs://{emulator.BUCKET}/damaged"
+@pytest.fixture(scope="module")
+def stored(built, tmp_path_factory):
+  """Address of a run that another program has left in the bucket."""
+  run = runs.make_run(built, tmp_path_factory.mktemp("run") / "run", "clip")
+  address = f"gs://{emulator.BUCKET}/stored"
   for path in run.rglob("*"):
     if path.is_file():
       objects.send(path, f"{address}/{path.relative_to(run)}")
   objects.write(f"{address}/checkpoints/7/commit_success.txt", b"a")
   objects.write(f"{address}/checkpoints/7/default/commit_success.txt", b"a")
-  workdir = paths.anywhere(address, "--workdir")
+  return address
+
+
+def test_a_run_is_evaluated_and_exported(stored, tmp_path, monkeypatch):
+  address = f"gs://{emulator.BUCKET}/scores"
+  c = presets.evaluate(("retrieval",), None).unlock()
+  c.encoders, c.evaluation.num_bootstrap = stored, 20
+  c.evaluation.datasets = "synthetic_ecg/tiny"
+
+  def run():
+    workdir = paths.anywhere(address, "--workdir")
+    with buckets.opened(workdir):
+      assert evaluate.run(c, workdir, paths.data_dir(DATA))
+
+  run()
+  left = names(address)
+  (result,) = [x for x in left if "retrieval-" in x and x.endswith(".json")]
+  assert {"results/comparison.json", "report.html", "owner.json"} <= left
+  monkeypatch.setenv(paths.BUCKETS_VARIABLE, str(tmp_path / "other"))
+  buckets.fetch_run.cache_clear()
+  with monkeypatch.context() as patch:
+    patch.delattr(evaluate, "_run")  # nothing is done again
+    run()
+  assert result in names(address)
+  monkeypatch.setenv(paths.BUCKETS_VARIABLE, str(tmp_path / "third"))
+  buckets.fetch_run.cache_clear()
+  scores = paths.anywhere(address, "--results")
+  choices = directory.Choices(
+    label_sets=("rhythm",), results=scores, small=True
+  )
+  target = tmp_path / "export"
+  directory.export(stored, target, paths.data_dir(DATA), choices)
+  assert "retrieval" in (target / "README.md").read_text().lower()
+
+
+def test_damaged_checkpoints_in_a_bucket_are_not_read(stored):
+  address, workdir = stored, paths.anywhere(stored, "--workdir")
   assert checkpoint.steps(workdir) == [7]
   parameters(address, 7)
   store = tensorstore.KvStore.open(f"{address}/checkpoints/7/default/").result()
@@ -286,9 +354,58 @@ def test_no_such_bucket():
       (workdir / "a").touch()
 
 
+class ReadOnly(http.server.BaseHTTPRequestHandler):
+  """A server with empty buckets that nobody may write to."""
+
+  def do_GET(self):
+    is_list = self.path.partition("?")[0].endswith("/o")
+    self._answer(200 if is_list else 404)
+
+  def do_POST(self):
+    self.rfile.read(int(self.headers["Content-Length"]))
+    self._answer(403)
+
+  def _answer(self, status):
+    self.send_response(status)
+    self.send_header("Content-Type", "application/json")
+    self.send_header("Content-Length", "2")
+    self.end_headers()
+    self.wfile.write(b"{}")
+
+  def log_message(self, *_):
+    pass
+
+
+class Closed(ReadOnly):
+  """The same, and nobody may see what is there."""
+
+  def do_GET(self):
+    self._answer(403)
+
+
+@pytest.mark.parametrize("handler", [ReadOnly, Closed])
+def test_no_permission(handler, monkeypatch):
+  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    quick(monkeypatch, f"http://localhost:{server.server_port}")
+    workdir = paths.anywhere("gs://some-bucket/run-403", "--workdir")
+    refused = pytest.raises(
+      UserError,
+      match=r"^gs://some-bucket/run-403\S*: no permission \(Forbidden",
+    )
+    with refused, buckets.opened(workdir):
+      assert handler is ReadOnly
+      workdir.mkdir(parents=True)
+      (workdir / "config.json").touch()
+    server.shutdown()
+  assert workdir.exists() == (handler is ReadOnly)
+
+
 @pytest.mark.parametrize(
   "error, words",
   [
+    (FileNotFoundError("b/run-403"), "no such bucket or object (b/run-403)"),
+    (OSError(28, "No space left", "/a"), "its copy on this machine cannot"),
     (OSError("Forbidden: a\nb"), "no permission (Forbidden: a b); log in"),
     (FileNotFoundError("b/x"), "no such bucket or object (b/x)"),
     (ValueError("Invalid Credentials, 401"), "no permission"),

@@ -57,11 +57,9 @@ def test_commands_of_the_pages_exist(words):
   elif program in ("python", ".venv/bin/python"):
     check_python(rest)
   elif program == "cgdmer":
-    module, config, _ = cli.COMMANDS[rest[0]]
-    if config and not any(word.startswith("--config=") for word in rest):
-      rest = [*rest, f"--config={config}"]
+    module, arguments = cli.expand(rest[0], rest[1:])
     if len(rest) > 1:
-      check_python(["-m", module, *rest[1:]])
+      check_python(["-m", module, *arguments])
   elif program == "sbatch":
     assert (ROOT / next(w for w in rest if not w.startswith("-"))).exists()
   else:

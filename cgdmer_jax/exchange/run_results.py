@@ -7,6 +7,7 @@ import pathlib
 import jax
 from absl import logging
 
+from cgdmer_jax import buckets
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators import tasks
 from cgdmer_jax.evaluators.encoders.pretrained import Pretrained
@@ -26,6 +27,7 @@ def find(
     evaluation: workdir of an evaluation, which may be that of the run.
     mesh: devices.
   """
+  buckets.fetch(evaluation, lambda name: name.startswith("results/"))
   fingerprint = Pretrained(str(run), mesh, 1).identity.fingerprint
   order = [*tasks.TASKS]
   found, reasons = [], []
