@@ -172,7 +172,7 @@ def test_functions_are_short():
 
 
 @pytest.mark.parametrize(
-  "commands", ["calibrate, export, main", "selftest", "predict"]
+  "commands", ["calibrate, selftest", "export, main", "predict"]
 )
 def test_the_command_line_is_parsed_before_jax_is_imported(commands):
   code = inspect.cleandoc(f"""

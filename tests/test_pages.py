@@ -57,9 +57,10 @@ def test_commands_of_the_pages_exist(words):
   elif program in ("python", ".venv/bin/python"):
     check_python(rest)
   elif program == "cgdmer":
-    module, *_ = cli.COMMANDS[rest[0]]
+    module, config, _ = cli.COMMANDS[rest[0]]
     if len(rest) > 1:
-      check_python(["-m", module, *rest[1:]])
+      given = [f"--config={config}"] if config else []
+      check_python(["-m", module, *given, *rest[1:]])
   elif program == "sbatch":
     assert (ROOT / next(w for w in rest if not w.startswith("-"))).exists()
   else:
