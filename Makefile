@@ -4,7 +4,7 @@ RUN = .venv/bin/python
 WORKDIR ?= runs/pretrain
 PIP = $(RUN) -m pip --disable-pip-version-check install --quiet --no-compile
 
-.PHONY: pretrain data test plan-test lint clean help
+.PHONY: pretrain data test plan-test lint site clean help
 
 pretrain: data  ## Pretrain CG-DMER on the embedded data and report.
 	$(RUN) -m cgdmer_jax.main --config=configs/pretrain.py --workdir=$(WORKDIR)
@@ -25,6 +25,16 @@ lint: .venv/test-installed  ## Linters.
 	$(RUN) -m ruff format --check .
 	.venv/bin/shellcheck launch/*.sh launch/slurm.sbatch
 
+# Pages lie where they lie in the repository, so their links hold in both.
+PAGES = README.md CONTRIBUTING.md LICENSE CITATION.cff launch/*.md \
+  data_builders/*.md data_builders/*/*.md docs/*.md docs/*.png docs/*.ipynb
+
+site: .venv/docs-installed  ## The pages as a site in build/site; links are checked.
+	rm -rf build/pages
+	mkdir -p build/pages
+	tar c $(PAGES) | tar x -C build/pages
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	  "Python >= 3.11 is needed; try: make PYTHON=python3.11")'
@@ -34,6 +44,10 @@ lint: .venv/test-installed  ## Linters.
 
 .venv/test-installed: .venv/installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+.venv/docs-installed: .venv/installed
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 help:  ## What can be made.

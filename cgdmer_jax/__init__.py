@@ -9,6 +9,15 @@ if TYPE_CHECKING:
   from cgdmer_jax.inference.model import EcgModel
 
 
+def __getattr__(name: str) -> str:
+  """`__version__`, read when it is asked for."""
+  if name != "__version__":
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  from importlib import metadata
+
+  return metadata.version("cgdmer-jax")
+
+
 def load(
   name_or_directory: str | os.PathLike[str],
   calibration: str | os.PathLike[str] | None = None,

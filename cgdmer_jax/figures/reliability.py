@@ -50,7 +50,6 @@ def reliability(curves: Mapping[str, Curve], title: str = "") -> Figure:
       Line2D([], [], marker=marker, markersize=5, label=name, **line)
     )
   upper.set(xlim=(0, 1), ylim=(0, 1))
-  upper.set_aspect("equal", "box")
   upper.set_ylabel("share of positives", fontsize=9)
   lower.set_yscale("symlog", linthresh=1)
   lower.set_ylim(bottom=0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from cgdmer_jax.models.forward import Forward
 from cgdmer_jax.train import setup
 from cgdmer_jax.trained_model import TrainedModel
 
+SHIPPED = pathlib.Path(__file__).parents[1] / "weights"  # by name
 WEIGHTS = "weights.safetensors"
 READOUT = "readout.json"
 TOKENIZER = "tokenizer"
@@ -43,6 +45,22 @@ _PARAMS, _READOUT_ARRAYS = "params/", "readout/"
 def is_bundle(directory: pathlib.Path) -> bool:
   """Whether a directory holds a model that `write` wrote."""
   return (directory / WEIGHTS).is_file()
+
+
+def shipped() -> tuple[str, ...]:
+  """Names of the models that come with the package."""
+  return tuple(sorted(x.name for x in SHIPPED.glob("*") if is_bundle(x)))
+
+
+def identify(directory: pathlib.Path) -> tuple[int | None, str]:
+  """Step and hash of the weights, wherever they lie.
+
+  Raises:
+    UserError: they are damaged.
+  """
+  metadata, _ = _read_weights(directory / WEIGHTS)
+  content = (directory / WEIGHTS).read_bytes()
+  return metadata["step"], hashlib.sha256(content).hexdigest()
 
 
 def write(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +22,6 @@ from cgdmer_jax.recordings import windows as windows_lib
 from cgdmer_jax.recordings.tables import Defaults
 from cgdmer_jax.trained_model import TrainedModel
 
-SHIPPED = pathlib.Path(__file__).parents[1] / "weights"
 Array = Any  # whatever NumPy takes for an array
 
 
@@ -321,12 +319,12 @@ def load(
 def _load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
   name = os.fspath(name_or_directory)
   mesh = sharding.make_mesh((-1, 1, 1))
-  shipped = sorted(x.name for x in SHIPPED.glob("*") if bundle.is_bundle(x))
+  shipped = bundle.shipped()
   if name.startswith(hub.PREFIX):
     return EcgModel(*bundle.load(hub.fetch(name), mesh))
-  directory = (
-    SHIPPED / name if name in shipped else paths.anywhere(name, "load")
-  )
+  directory = paths.anywhere(name, "load")
+  if name in shipped:
+    directory = bundle.SHIPPED / name
   if bundle.is_bundle(directory):
     return EcgModel(*bundle.load(directory, mesh))
   try:

@@ -14,7 +14,7 @@ from cgdmer_jax.inference import output
 from cgdmer_jax.inference.model import EcgModel
 from cgdmer_jax.inference.output import FileOutcome
 from cgdmer_jax.inference.result import Finding, RecordResult
-from cgdmer_jax.pages import sheets, template
+from cgdmer_jax.pages import sentences, sheets, template
 from cgdmer_jax.recordings import limb_leads
 
 _REASONS = {
@@ -94,15 +94,15 @@ class Pages:
       f"{sum(row.status == x for row in self._rows)} {x}"
       for x in dict.fromkeys(row.status for row in self._rows)
     ]
-    sentences = [f"{len(self._rows)} files were read: {', '.join(counts)}."]
+    paragraphs = [f"{len(self._rows)} files were read: {', '.join(counts)}."]
     if self._model:
-      sentences += [_about(self._model), _calibration(self._model)]
+      paragraphs += [_about(self._model), _calibration(self._model)]
     path = self._directory / "index.html"
     text = template.render(
       "index",
       title="ECG recordings",
       notice=output.NOTICE,
-      sentences=sentences,
+      sentences=paragraphs,
       rows=self._rows,
     )
     files.write(path, text)
@@ -199,7 +199,7 @@ def _about(model: EcgModel) -> str:
   trained = model.trained
   if trained.step is None:
     return f"The model {trained.name} has random weights."
-  data = trained.config.data.dataset
+  data = sentences.dataset(trained.config.data.dataset)
   return (
     f"The model {trained.name} was pretrained for {trained.step:,} steps on"
     f" {data}."
@@ -211,9 +211,9 @@ def _calibration(model: EcgModel) -> str:
   if readout is None:
     return "It has no calibrated labels: there are similarities only."
   text = (
-    f"Probabilities hold for recordings like those of {readout.dataset}"
-    f" ({readout.num_records:,} records); where findings are more or less"
-    " frequent, they are wrong."
+    "Probabilities hold for recordings like those that they were calibrated on,"
+    f" {readout.num_records:,} {sentences.dataset(readout.dataset)}; where"
+    " findings are more or less frequent, they are wrong."
   )
   error = readout.measures.get("ece_after")
   if error is not None:

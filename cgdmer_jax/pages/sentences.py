@@ -27,6 +27,12 @@ TERMS = {
 _MOST = 4  # encoders in a sentence
 
 
+def dataset(name: str) -> str:
+  """A data set for people who do not know its name."""
+  simulated = name.startswith("synthetic_ecg/")
+  return f"simulated recordings ({name})" if simulated else name
+
+
 def training(config: ConfigDict) -> str:
   """How a model was pretrained."""
   goals = [words for term, words in _GOALS.items() if config.loss[term]]
@@ -34,7 +40,7 @@ def training(config: ConfigDict) -> str:
     return f"The model of the recipe {config.recipe} has random weights."
   return (
     f"A model of the recipe {config.recipe} was pretrained on"
-    f" {config.data.dataset}, for {config.train.steps:,} steps of"
+    f" {dataset(config.data.dataset)}, for {config.train.steps:,} steps of"
     f" {config.train.batch_size} records: it learnt {_join(goals)}."
   )
 

@@ -16,6 +16,7 @@ from cgdmer_jax import selftest, sharding
 from cgdmer_jax.data.leads import LEADS
 from cgdmer_jax.data.source import EcgSource
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.evaluators.encoders import parse
 from cgdmer_jax.evaluators.encoders.pretrained import Pretrained
 from cgdmer_jax.evaluators.scores import results
 from cgdmer_jax.exchange import card, directory, golden, program
@@ -54,6 +55,24 @@ def test_an_export_is_the_model(shipped):
     metadata = json.loads(file.metadata()["cgdmer_jax"])
   text = (shipped / "config.json").read_text()
   assert metadata["config"] == json.loads(text)
+
+
+def test_an_export_takes_part_in_evaluations(shipped, tiny_data):
+  mesh = sharding.make_mesh((-1, 1, 1))
+  # A copy under another name is the same encoder: it is there once.
+  encoder, twin = parse.parse(f"simulated,{shipped},random", mesh, 4)
+  assert twin.identity.name == "random" and not twin.training_data
+  trained = cgdmer_jax.load("simulated").trained
+  assert encoder.identity.step == trained.step
+  assert encoder.training_data.dataset == trained.config.data.dataset
+  source = EcgSource("synthetic_ecg/tiny", "test", tiny_data)
+  records = [source.signal(i) for i in range(len(source))]
+  expected = trained.encode_ecg(
+    *(np.stack([r[k] for r in records]) for k in ("ecg", "lead_valid"))
+  )
+  found = encoder.ecg(source)
+  np.testing.assert_allclose(found.shared, expected.shared, atol=1e-5)
+  assert not np.allclose(twin.ecg(source).shared, expected.shared, atol=1e-2)
 
 
 def test_selftest_of_an_export(shipped, capsys, monkeypatch):

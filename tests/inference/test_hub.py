@@ -13,7 +13,7 @@ import cgdmer_jax
 from cgdmer_jax import export
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.inference import hub
-from cgdmer_jax.inference.model import SHIPPED
+from cgdmer_jax.inference.bundle import SHIPPED
 
 CLIENT = huggingface_hub.HfApi
 

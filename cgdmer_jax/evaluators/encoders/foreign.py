@@ -39,11 +39,13 @@ class Foreign:
     try:
       content = path.read_bytes()
       with np.load(path, allow_pickle=False) as arrays:
+        lacking = {"ids", "features"} - set(arrays)
+        if lacking:
+          raise UserError(
+            f"{path} lacks the array {min(lacking)!r}; it needs `ids` (N,) and"
+            " `features` (N, D)"
+          )
         ids, values = arrays["ids"], arrays["features"].astype(np.float32)
-    except KeyError as e:
-      raise UserError(
-        f"{path} lacks the array {e}; it needs `ids` (N,) and `features` (N, D)"
-      ) from e
     except keyed.UNREADABLE as e:
       raise UserError(f"cannot read the features {path}: {e}") from e
     if ids.ndim != 1 or values.ndim != 2 or len(ids) != len(values):
@@ -80,7 +82,8 @@ class Foreign:
     if missing:
       raise UserError(
         f"{self._path} lacks {len(missing)} of the {len(ids)} records of"
-        f" {source.name}, {source.split}, such as {missing[0]!r}"
+        f" {source.name}, {source.split}, such as {str(missing[0])!r}; `ids` are those of"
+        " load_index(source).ids in docs/extending.md"
       )
     return cgdmer.Embedding(self._values[rows], None)
 

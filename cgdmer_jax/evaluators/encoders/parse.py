@@ -3,6 +3,7 @@
 | name | encoder |
 |---|---|
 | `runs/a`, `runs/a/checkpoints/540` | a pretrained one; `*` stands for many |
+| `simulated`, `my_model` | weights that come with the package, an export |
 | `random` | the first pretrained one's architecture with random weights |
 | `random_grid` | the same at two sampling rates, with each normalisation, with and without high-pass filter: what preprocessing alone is worth |
 | `random_convolutions` | see `random_convolutions.py` |
@@ -33,6 +34,7 @@ from cgdmer_jax.evaluators.encoders import (
 )
 from cgdmer_jax.evaluators.encoders.pretrained import Pretrained
 from cgdmer_jax.evaluators.scores import gathering
+from cgdmer_jax.inference import bundle
 from cgdmer_jax.train import checkpoint
 
 
@@ -122,6 +124,8 @@ def _exists(name: str) -> bool:
 
 def _expand(name: str) -> list[str]:
   """The paths that a name stands for."""
+  if name in bundle.shipped():
+    return [str(bundle.SHIPPED / name)]
   name = str(paths.anywhere(name, "--config.encoders"))
   if "*" not in name or _exists(name):
     return [name]

@@ -1,4 +1,4 @@
-"""Runs as encoders: with their weights, or with random ones."""
+"""Runs and exports as encoders: with their weights, or with random ones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cgdmer_jax.data import pipeline, views
 from cgdmer_jax.errors import UserError
 from cgdmer_jax.evaluators.encoders import features
 from cgdmer_jax.evaluators.scores import results
+from cgdmer_jax.inference import bundle
 from cgdmer_jax.models import cgdmer
 from cgdmer_jax.train import checkpoint
 from cgdmer_jax.trained_model import TrainedModel
@@ -39,7 +40,7 @@ class Pretrained:
     """Finds the run.
 
     Args:
-      path: workdir of the run or one of its checkpoints.
+      path: workdir of the run or one of its checkpoints, or an export.
       mesh: devices.
       batch_size: records on the devices at once.
       random: name of the encoder if its weights are to be random.
@@ -60,15 +61,13 @@ class Pretrained:
     self._config, self._mesh, self._random = config, mesh, bool(random)
     self._decimate, self._trained = decimate, trained
     fields = {"name": random or config.recipe, "seed": config.seed}
+    weights = "random"
     if not random:
-      directory = checkpoint.find_checkpoint(path)
-      fields["checkpoint"] = str(directory)
-      step = fields["step"] = int(directory.name)
-      if step < config.train.steps:
+      fields["checkpoint"], step, weights = _find_weights(path)
+      fields["step"] = step
+      if step is not None and step < config.train.steps:
         fields["name"] += f", step {step}"
     decisive = saved.decisive(config)
-    # Neither names nor places: what is moved or copied stays what it is.
-    weights = "random" if random else checkpoint.content(directory)
     fingerprint = results.make_key(decisive, decimate, weights)
     decisive.pop("seed", None)
     self.identity = results.Identity(
@@ -85,9 +84,13 @@ class Pretrained:
 
   def _load(self) -> TrainedModel:
     if self._trained is None:
-      self._trained = trained_model.load(
-        self._path, self._mesh, self._config if self._random else None
-      )
+      directory = pathlib.Path(self._path)
+      if self._random or not bundle.is_bundle(directory):
+        self._trained = trained_model.load(
+          self._path, self._mesh, self._config if self._random else None
+        )
+      else:
+        self._trained, _ = bundle.load(directory, self._mesh)
     return self._trained
 
   def trained_model(self) -> TrainedModel:
@@ -121,6 +124,21 @@ class Pretrained:
   def report(self, texts: Sequence[str]) -> cgdmer.Embedding:
     """Embeddings of texts; UserError if the recipe has no report encoder."""
     return self._load().encode_report(texts)
+
+
+def _find_weights(path: str) -> tuple[str, int | None, str]:
+  """Folder, step and hash of the weights of a run or an export.
+
+  The hash has neither names nor places: what is moved or copied stays what it
+  is.
+
+  Raises:
+    UserError: there are none, or they are damaged.
+  """
+  if bundle.is_bundle(pathlib.Path(path)):
+    return path, *bundle.identify(pathlib.Path(path))
+  directory = checkpoint.find_checkpoint(path)
+  return str(directory), int(directory.name), checkpoint.content(directory)
 
 
 def beside_random(
