@@ -28,6 +28,7 @@ def losses(shapes):
   with config.unlocked():
     config.optim.update(muon_lr=0.0, warmup_ratio=0.0)  # compiles sooner
     config.loss.update(disentangle_form="club", positives="statement")
+    config.loss.alignment = "sigmoid"  # the other one: test_train_step.py
     config.augment.update(gain=0.1, lead_gain=0.05, rotation=5.0, noise=0.02)
     config.augment.lowpass = (20.0, 60.0)
   found = {}

@@ -32,6 +32,8 @@ def test_five_steps_on_every_mesh():
     for step, (expected, values) in enumerate(zip(one, history, strict=True)):
       for name, value in expected.items():
         message = f"{shape} {step} {name}"
+        # Adam divides: where a gradient is all but 0, rounding is a step.
+        rtol = 1e-4 if step else 1e-5
         np.testing.assert_allclose(  # a bound may be close to 0
-          values[name], value, rtol=1e-5, atol=1e-6, err_msg=message
+          values[name], value, rtol=rtol, atol=1e-6, err_msg=message
         )

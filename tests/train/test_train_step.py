@@ -16,7 +16,7 @@ from cgdmer_jax.train.objective import Objective
 from tests import small
 from tests.steps import mesh_of, run_steps
 
-TERMS = ("ecg", "mlm", "align", "disentangle", "align_sigmoid")
+TERMS = ("ecg", "mlm", "align", "disentangle")
 
 
 @functools.lru_cache
@@ -26,9 +26,6 @@ def gradients(shape):
   One compilation serves all terms: their weights are an argument.
   """
   config = small.config()
-  sigmoid = config.copy_and_resolve_references()
-  with sigmoid.unlocked():
-    sigmoid.loss.alignment = "sigmoid"
   mesh = mesh_of(shape)
   model = setup.build_model(config, small.VOCABULARY)
   state = train_step.create_state(model, optax.identity(), mesh, config.seed)
@@ -37,10 +34,7 @@ def gradients(shape):
   def run(params, batch, weights):
     def loss_fn(params):
       key = train_step.step_key(config.seed, 3)
-      arguments = params, batch, key
-      terms = small.objective(config).terms(*arguments)
-      other = small.objective(sigmoid).terms(*arguments)
-      terms["align_sigmoid"] = other["align"]
+      terms = small.objective(config).terms(params, batch, key)
       return sum(weights[k] * terms[k] for k in TERMS), terms
 
     return jax.grad(loss_fn, has_aux=True)(params)
@@ -56,7 +50,7 @@ def gradients(shape):
 
 @pytest.mark.parametrize("term", TERMS)
 def test_four_devices_equal_one(term):
-  """More meshes: tests/test_meshes.py."""
+  """More meshes, and the sigmoid alignment: test_meshes.py."""
   one, one_value = gradients((1, 1, 1))[term]
   four, four_value = gradients((2, 2, 1))[term]
   np.testing.assert_allclose(four_value, one_value, rtol=1e-5)
