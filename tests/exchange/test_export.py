@@ -66,14 +66,11 @@ def test_an_export_takes_part_in_evaluations(shipped):
   trained = cgdmer_jax.load("simulated").trained
   assert encoder.identity.step == trained.step
   assert encoder.training_data.dataset == trained.config.data.dataset
-  leaves, expected, others = (
-    jax.tree.leaves(x.params)
-    for x in (encoder.trained_model(), trained, twin.trained_model())
+  leaves, expected = (
+    jax.tree.leaves(x.params) for x in (encoder.trained_model(), trained)
   )
-  assert len(leaves) == len(expected) == len(others)
   for x, y in zip(leaves, expected, strict=True):
     np.testing.assert_array_equal(x, y)
-  assert any((x != y).any() for x, y in zip(others, expected, strict=True))
 
 
 def test_selftest_of_an_export(shipped, capsys, monkeypatch):
