@@ -180,7 +180,7 @@ def _open(dataset: str, split: str, data_dir: epath.PathLike):
       f"no data set {dataset!r} in {data_dir}"
       f"{_alternatives(dataset, data_dir)}; build it: python -m"
       f" data_builders.build --dataset={dataset.split(':')[0]}"
-      f" --data_dir={data_dir}"
+      f" --data_dir={data_dir}; for a folder of yours see docs/your_data.md"
     ) from e
   try:
     raw = builder.as_data_source(

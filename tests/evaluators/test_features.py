@@ -96,11 +96,11 @@ def test_wrong_files_of_features_are_explained(data, foreign_file, tmp_path):
   path, arrays = foreign_file
   np.savez(path, **{k: v[1:] for k, v in arrays.items()})
   theirs = foreign.Foreign(str(path))
-  with pytest.raises(UserError, match="lacks 1 of the .* such as"):
+  with pytest.raises(UserError, match="lacks 1 of the .* such as '"):
     planted.run("linear_probe", data, tmp_path / "c", theirs)
   twice = np.repeat(arrays["ids"][:1], len(arrays["ids"]))
   for wrong, message in (
-    ({"ids": arrays["ids"]}, "lacks the array 'features is not"),
+    ({"ids": arrays["ids"]}, "lacks the array 'features'; "),
     ({**arrays, "ids": arrays["ids"][1:]}, r"expected \(N,\) and \(N, D\)"),
     ({**arrays, "ids": twice}, "more than once"),
   ):

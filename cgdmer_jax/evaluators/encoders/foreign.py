@@ -82,8 +82,8 @@ class Foreign:
     if missing:
       raise UserError(
         f"{self._path} lacks {len(missing)} of the {len(ids)} records of"
-        f" {source.name}, {source.split}, such as {str(missing[0])!r}; `ids` are those of"
-        " load_index(source).ids in docs/extending.md"
+        f" {source.name}, {source.split}, such as {str(missing[0])!r}; how to"
+        " get their ids is in docs/extending.md"
       )
     return cgdmer.Embedding(self._values[rows], None)
 
