@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 import jax.extend
+import numpy as np
+from jax.interpreters import partial_eval
 
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.train import optim, train_step
@@ -56,7 +58,10 @@ def count(function: Callable, *arguments: Any) -> int:
   Raises:
     NotImplementedError: there is a product in a loop of unknown length.
   """
-  return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+  jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+  # Gradients of inputs that nothing asks for are in it, too.
+  needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+  return _count(needed)
 
 
 def count_step(objective: Objective, params: Any, batch: Batch) -> int:
@@ -132,10 +137,21 @@ def _product(equation) -> int:
 def _convolution(equation) -> int:
   """Operations of a convolution: 2 x outputs x window x channels.
 
-  Products with the zeros of dilated inputs are left out.
+  Products with the zeros of padded or dilated inputs are left out.
   """
   numbers = equation.params["dimension_numbers"]
-  kernel = equation.invars[1].aval.shape
-  window = math.prod(kernel[i] for i in numbers.rhs_spec[1:])
-  out = math.prod(equation.outvars[0].aval.shape)
-  return 2 * out * window // math.prod(equation.params["lhs_dilation"])
+  x, kernel = (v.aval.shape for v in equation.invars)
+  out = equation.outvars[0].aval.shape
+  total = 2 * math.prod(out[i] for i in numbers.out_spec[:2])
+  total *= kernel[numbers.rhs_spec[1]]
+  for axis, stride in enumerate(equation.params["window_strides"]):
+    low, _ = equation.params["padding"][axis]
+    dilation = equation.params["lhs_dilation"][axis]
+    taps = np.arange(kernel[numbers.rhs_spec[2 + axis]])
+    taps *= equation.params["rhs_dilation"][axis]
+    first = np.arange(out[numbers.out_spec[2 + axis]]) * stride - low
+    place = first[:, None] + taps
+    size = x[numbers.lhs_spec[2 + axis]]
+    inside = (place >= 0) & (place <= (size - 1) * dilation)
+    total *= int((inside & (place % dilation == 0)).sum())
+  return total

@@ -11,6 +11,7 @@ import pytest
 from cgdmer_jax import sharding
 from cgdmer_jax.data import preprocessing
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.models import products
 from cgdmer_jax.train import checks, setup, step_program, train_step
 from tests import small
 from tests.steps import mesh_of
@@ -159,17 +160,45 @@ def test_sixteen_bits_stay_inside():
   assert exponentials and set(exponentials) == {"f32"}
 
 
+def weigh(weights, x, index, factors):
+  """A number that weights give, through every kind of product."""
+  kernel, bias, taps, table = weights
+  outputs = (
+    products.product(x, kernel) + products.spread(bias, factors),
+    products.convolution(x, taps, 2),
+    products.rows(table, index, "bfloat16"),
+  )
+  given = factors.astype(jnp.float32)
+  return sum(
+    (y.astype(jnp.float32) * given[:, : y.shape[1]]).sum() for y in outputs
+  )
+
+
 def test_gradients_are_summed_over_devices_in_float32():
   """In 16 bits each part and each sum would be rounded to 8 bits: 0.4 %."""
-  params, _ = reference()
+  rng = np.random.default_rng(0)
+  weights = [rng.normal(size=s) for s in ((5, 7), (7,), (3, 5, 7), (9, 7))]
+  weights = [w.astype(np.float32) for w in weights]
+  x, factors = (
+    rng.normal(1.0, size=(64, 6, n)).astype(jnp.bfloat16) for n in (5, 7)
+  )
+  index = rng.integers(0, 9, (64, 6)).astype(np.int32)
   mesh = mesh_of((4, 1, 1))
-  _, _, one = make(dtype="bfloat16")
-  _, _, run = make(mesh, dtype="bfloat16")
-  expected, _ = jax.device_get(one(params, small.batch()))
-  batch = sharding.put_batch(small.batch(), mesh)
-  found, _ = jax.device_get(run(params, batch))
-  parts = ("ecg_encoder", "shared_encoder", "report_encoder")
-  same({k: found[k] for k in parts}, {k: expected[k] for k in parts}, 3e-4)
+  with sharding.use(mesh):
+    batch = sharding.put_batch((x, index, factors), mesh)
+    found = jax.device_get(jax.jit(jax.grad(weigh))(weights, *batch))
+  x, factors = np.float64(x), np.float64(factors)
+  table = np.zeros((9, 7))
+  np.add.at(table, index, factors)
+  last = np.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last window reaches out
+  windows = np.stack([last[:, k : k + 5 : 2] for k in range(3)])
+  expected = [
+    np.einsum("btf,btg->fg", x, factors),
+    factors.sum((0, 1)),
+    np.einsum("kbtf,btg->kfg", windows, factors[:, :3]),
+    table,
+  ]
+  same(dict(enumerate(found)), dict(enumerate(expected)), 1e-6)
 
 
 def test_activations_stay_cut_along_the_batch():

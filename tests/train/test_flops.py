@@ -32,7 +32,18 @@ def test_convolutions_by_hand():
     )
 
   x, kernel = jnp.zeros((6, 21, 4)), jnp.zeros((3, 4, 8))
-  assert flops.count(run, x, kernel) == 2 * 6 * 10 * 8 * 3 * 4
+  forward = 2 * 6 * 10 * 8 * 3 * 4
+  assert flops.count(run, x, kernel) == forward
+  both = jax.grad(lambda x, kernel: run(x, kernel).sum() ** 2, (0, 1))
+  assert flops.count(both, x, kernel) == 3 * forward
+
+  def padded(x, kernel):
+    return jax.lax.conv_general_dilated(
+      x, kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+    )
+
+  inside = 21 * 3 - 2  # the first and the last window reach out
+  assert flops.count(padded, x, kernel) == 2 * 6 * inside * 8 * 4
 
 
 def test_loops_of_unknown_length_are_refused():
