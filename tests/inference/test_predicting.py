@@ -84,7 +84,7 @@ def test_json_is_one_document(folder, capsys):
   document = json.loads(capsys.readouterr().out)
   assert "not a medical device" in document["notice"]
   calibration = document["model"]["calibration"]
-  assert calibration["dataset"] == "synthetic_ecg/demo, validation"
+  assert calibration["dataset"] == "synthetic_ecg/quality, validation"
   [record] = document["records"]
   assert record["leads_used"] == [*LEADS] and record["seconds"] == 10
   assert 0 <= record["sentences"][0]["percentile"] <= 1
@@ -98,7 +98,7 @@ def test_table_names_findings_and_doubts(folder, capsys, tmp_path):
   assert run(folder, "table", names=[str(path)], sampling_rate=500.0)
   out = capsys.readouterr().out
   assert "I missing" in out and "leads V1\n" in out
-  assert "calibrated on synthetic_ecg/demo" in out and "medical" in out
+  assert "calibrated on synthetic_ecg/quality" in out and "medical" in out
 
 
 def test_a_named_file_that_is_no_recording_fails(folder, capsys):
