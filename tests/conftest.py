@@ -21,7 +21,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest
-from absl import flags
+from absl import flags, logging
 from jaxtyping import install_import_hook
 
 import tests.typed  # noqa: F401
@@ -68,3 +68,11 @@ def tiny_data(tmp_path_factory) -> pathlib.Path:
   path = tmp_path_factory.mktemp("tiny")
   build.build("synthetic_ecg/tiny", data_dir=path)
   return path
+
+
+@pytest.fixture(autouse=True)
+def verbosity():
+  """Commands that were called in a test leave no log level behind."""
+  before = logging.get_verbosity()
+  yield
+  logging.set_verbosity(before)

@@ -89,7 +89,7 @@ def test_a_run_is_the_start_of_another(start, tiny_data, tmp_path):
     ),
     ({"init_parts": ("head",)}, "has no module head; it has bias, ecg_en"),
     ({"init_from": "nowhere"}, "no run in nowhere"),
-    ({"init_from": "s3://b/x"}, "--config.init_from=gs://b/x is no path"),
+    ({"init_from": "s3://b/x"}, "--config.init_from=s3://b/x is no path"),
   ],
 )
 def test_a_start_that_does_not_fit(
