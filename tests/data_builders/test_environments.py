@@ -90,7 +90,7 @@ def test_same_bytes_everywhere(source, expected, tmp_path, name):
 @pytest.mark.parametrize(
   ("flags", "env", "named"),
   [
-    (["--data_dir=s3://b/data"], {}, "--data_dir=gs://b/data"),
+    (["--data_dir=s3://b/data"], {}, "--data_dir=s3://b/data"),
     ([], {"CGDMER_DATA_DIR": "s3://b"}, "$CGDMER_DATA_DIR=s3://b"),
     (["--manual_dir=gs://b"], {}, "--manual_dir=gs://b"),
     (["--splits_dir=https://x.org/a"], {}, "--splits_dir=https://x.org/a"),
