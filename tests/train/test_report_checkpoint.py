@@ -116,6 +116,7 @@ def toy_config(directory, **report):
 
 
 def test_a_run_from_a_checkpoint_to_a_checkpoint(corpus, tmp_path, caplog):
+  caplog.set_level("INFO", logger="absl")  # commands in other tests lower it
   source = pretrain.EcgSource("synthetic_ecg/tiny", "train", corpus)
   texts = [source[i]["report"] for i in range(200)]
   tokenizer = reports.train_tokenizer(texts, 290)
