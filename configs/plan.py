@@ -47,7 +47,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
   c.plan = dict(
     preset=options.preset,
     topology=options.topology,
-    num_slices=int(options.slices),
+    num_slices=_number(options.slices),
     num_samples=1000,  # of a lead
     tokens=c.report.max_length,  # of the longest reports
     corpus=800_000,  # records of an epoch; those of MIMIC-IV-ECG
@@ -55,3 +55,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
   )
   presets.forget_checkpoint(c)
   return c.lock()
+
+
+def _number(text: str) -> int:
+  if not text.isdecimal():
+    raise ValueError(f"slices={text!r}; expected a number")
+  return int(text)

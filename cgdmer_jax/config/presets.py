@@ -124,7 +124,7 @@ def fill(c: ConfigDict, size: str, name: str) -> None:
   Raises:
     ValueError: there is no such slice, or no row for this preset.
   """
-  choose("preset with chip=", size, FILL)
+  choose("chip= is for some presets; preset", size, FILL)
   found = slices.parse(name)
   records = FILL[size][found.chip.name]
   seen = c.train.steps * c.train.batch_size

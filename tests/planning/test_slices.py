@@ -48,7 +48,12 @@ def test_a_row_is_applied_and_as_many_records_are_seen():
   seen = [c.train.steps * c.train.batch_size for c in (plain, filled)]
   assert seen[1] == pytest.approx(seen[0], rel=0.001)
   assert plan.get_config("base,topology=v5p-64").train == filled.train
-  with pytest.raises(ValueError, match="preset with chip="):
+  with pytest.raises(ValueError, match="some presets; preset='demo'"):
     pretrain.get_config("demo,chip=v5e-8")
   with pytest.raises(ValueError, match="unknown slice 'v5e-3'"):
     pretrain.get_config("base,chip=v5e-3")
+
+
+def test_a_number_of_slices_that_is_none():
+  with pytest.raises(ValueError, match="slices='x'; expected a number"):
+    plan.get_config("base,topology=v5e-8,slices=x")
