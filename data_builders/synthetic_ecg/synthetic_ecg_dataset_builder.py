@@ -61,7 +61,7 @@ class Builder(records.ShardedBuilder):
   BUILDER_CONFIGS = [
     Config(name="demo", description="To develop and to demonstrate; 100 Hz."),
     Config(name="tiny", description="For tests; 100 Hz.", **_TINY),
-    Config(name="quality", description="For the weights of the package; 100 Hz.",
+    Config(name="quality", description="For the shipped weights; 100 Hz.",
            **_QUALITY),
     Config(name="large", description="For scaling; 100 Hz.", **_LARGE),
     Config(name="demo_500hz", description="As demo; 500 Hz.",
