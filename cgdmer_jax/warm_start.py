@@ -1,4 +1,6 @@
-"""A training that starts from the parameters of another: `init_from`.
+"""A training that starts from the parameters of a model: `init_from`.
+
+The model is a run, an export, or one that comes with the package.
 
 Parameters only: the optimizer, the steps and the schedule are new. Modules that
 both models have are taken over; those that only the new one has start from
@@ -15,8 +17,8 @@ from absl import logging
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from cgdmer_jax import paths, trained_model
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.inference import loading
 from cgdmer_jax.train.train_step import TrainState
 from cgdmer_jax.trained_model import TrainedModel
 
@@ -40,8 +42,7 @@ def load(
   """
   if not init_from:
     return None
-  path = paths.anywhere(init_from, "--config.init_from")
-  start = trained_model.load(path, mesh)
+  start, _ = loading.load(init_from, mesh, "--config.init_from")
   unknown = sorted(set(init_parts) - set(start.params))
   if unknown:
     raise UserError(

@@ -27,7 +27,7 @@ def pretraining() -> ConfigDict:
   c.recipe = ""  # one of `presets.RECIPES`
   c.seed = 0  # of initial parameters, order of records, and masks
   c.mesh = (-1, 1, 1)  # devices along data, fsdp and tensor; -1: the rest
-  c.init_from = ""  # run, checkpoint or export whose parameters are the start
+  c.init_from = ""  # run, checkpoint, export or shipped model to start from
   c.init_parts = ()  # modules of it, such as ecg_encoder; none: all that fit
   _declare_data(c)
   _declare_model(c)

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from cgdmer_jax import paths, sharding, trained_model
+from cgdmer_jax import paths, sharding
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.inference import bundle, hub, result
+from cgdmer_jax.inference import loading, result
 from cgdmer_jax.inference import calibration as calibration_lib
 from cgdmer_jax.inference.readout import Readout, unit
 from cgdmer_jax.inference.result import Finding, Prepared, RecordResult
@@ -307,34 +307,14 @@ def load(
   calibration: str | os.PathLike[str] | None = None,
 ) -> EcgModel:
   """Loads a model; see `cgdmer_jax.load`."""
-  model = _load(name_or_directory)
+  mesh = sharding.make_mesh((-1, 1, 1))
+  model = EcgModel(*loading.load(os.fspath(name_or_directory), mesh))
   if calibration:
     path = paths.local(calibration, "calibration")
     model.readout = calibration_lib.apply(
       calibration_lib.read(path), model.trained, model.readout
     )
   return model
-
-
-def _load(name_or_directory: str | os.PathLike[str]) -> EcgModel:
-  name = os.fspath(name_or_directory)
-  mesh = sharding.make_mesh((-1, 1, 1))
-  shipped = bundle.shipped()
-  if name.startswith(hub.PREFIX):
-    return EcgModel(*bundle.load(hub.fetch(name), mesh))
-  directory = paths.anywhere(name, "load")
-  if name in shipped:
-    directory = bundle.SHIPPED / name
-  if bundle.is_bundle(directory):
-    return EcgModel(*bundle.load(directory, mesh))
-  try:
-    return EcgModel(trained_model.load(directory, mesh), None)
-  except UserError as e:
-    if directory.exists() or paths.address(directory):
-      raise
-    raise UserError(
-      f"no model {name!r}: neither a directory nor one of {', '.join(shipped)}"
-    ) from e
 
 
 __all__ = ["EcgModel", "Finding", "Prepared", "RecordResult", "load"]

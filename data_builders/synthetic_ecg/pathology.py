@@ -208,7 +208,7 @@ def infarct(
   away = away / np.linalg.norm(away)
   away = away + 0.12 * rng.standard_normal(3)
   away /= np.linalg.norm(away)
-  scar = rng.uniform(0.35, 0.95) * (0.4 if stage == "acute" else 1.0)
+  scar = rng.uniform(0.28, 0.95) * (0.4 if stage == "acute" else 1.0)
   early = beat.vector[QRS]
   along = early @ away
   # Forces towards the scar vanish; those of the wall opposite are unopposed.
@@ -234,32 +234,32 @@ def infarct(
 _LEAD_GROUP = {
   "ISCAL": (0.85, 0.0, 0.55), "ISCIN": (0.0, 1.0, -0.1),
   "ISCAS": (-0.05, 0.0, 1.0), "ISCLA": (1.0, -0.3, -0.1),
-  "ISCIL": (0.7, 0.75, -0.1),
+  "ISCIL": (0.7, 0.75, -0.1), "STRAIN": (0.95, 0.3, -0.15),
 }  # fmt: skip
 
 
-def repolarisation(rng: np.random.Generator, beat: Beat, kind: str) -> None:
+def repolarisation(
+  rng: np.random.Generator, beat: Beat, kind: str, degree: float
+) -> None:
   """ST and T changes that do not come from QRS.
 
   Ischaemia: ST depressed and T inverted where the vector of the lead group
-  points. Strain: the same against the lateral leads, after the bigger QRS.
-  Long QT: QTc 480 to 570 ms. Digitalis: sagging ST, short QT. Low T: below a
-  tenth of R. Non-diagnostic T: flat to slightly inverted.
+  points, from T hardly lower (degree 0) to T deeply inverted with ST down by
+  0.15 mV (1). Strain: the same against the lateral leads, after the bigger
+  QRS. Long QT: QTc 480 to 570 ms. Digitalis: sagging ST, short QT. Low T: below
+  a tenth of R. Non-diagnostic T: flat to slightly inverted.
   """
   v, main = beat.vector, beat.vector[T].copy()
   if kind in _LEAD_GROUP:
     d = np.array(_LEAD_GROUP[kind]) + 0.12 * rng.standard_normal(3)
     d /= np.linalg.norm(d)
-    depth = max(main @ d, 0.0) * rng.uniform(0.7, 1.0) + rng.uniform(0.02, 0.34)
+    lost = max(main @ d, 0.0) * min(0.35 + 0.8 * degree, 1.0)
+    depth = lost + 0.34 * degree * rng.uniform(0.5, 1.1)
     v[T] -= depth * d
-    v[T_EARLY] -= 0.4 * depth * d
-    v[ST] -= rng.uniform(0.03, 0.16) * d
-  elif kind == "STRAIN":
-    d = np.array([0.95, 0.3, -0.15]) + 0.12 * rng.standard_normal(3)
-    depth = max(main @ d, 0.0) * rng.uniform(0.7, 1.0) + rng.uniform(0.0, 0.32)
-    v[T] -= depth * d
-    v[T_EARLY] -= 0.5 * depth * d
-    v[ST] -= rng.uniform(0.05, 0.17) * d - np.array([0, 0, 0.06])
+    v[T_EARLY] -= 0.45 * depth * d
+    v[ST] -= (0.02 + 0.14 * degree) * rng.uniform(0.6, 1.2) * d
+    if kind == "STRAIN":
+      v[ST, 2] += 0.06 * degree
   elif kind == "INVT":
     d = np.array([rng.uniform(0.3, 1.0), rng.uniform(-0.2, 0.6),
                   rng.uniform(0.0, 0.9)])  # fmt: skip
@@ -277,10 +277,10 @@ def repolarisation(rng: np.random.Generator, beat: Beat, kind: str) -> None:
     v[T_EARLY] *= 0.35
     v[ST] -= rng.uniform(0, 0.06) * np.array([0.9, 0.3, 0.0])
   elif kind in ("STD_", "NST_"):
-    low, high = (0.08, 0.20) if kind == "STD_" else (0.03, 0.09)
-    d = np.array([0.8, rng.uniform(0.2, 0.7), rng.uniform(-0.1, 0.5)])
-    v[ST] -= rng.uniform(low, high) * d / np.linalg.norm(d)
-    v[T] *= rng.uniform(0.45, 0.9)
+    low, high = (0.06, 0.18) if kind == "STD_" else (0.02, 0.08)
+    d = np.array([0.8, rng.uniform(0.1, 0.7), rng.uniform(-0.2, 0.5)])
+    v[ST] -= (low + degree * (high - low)) * d / np.linalg.norm(d)
+    v[T] *= rng.uniform(0.1, 0.85)
     v[T_EARLY] *= 0.5
   elif kind == "DIG":
     v[ST] -= rng.uniform(0.08, 0.18) * np.array([0.8, 0.45, -0.1])
@@ -323,5 +323,5 @@ def conducted_beat(rng: np.random.Generator, f: Findings, base: Beat) -> Beat:
     right_bundle(rng, beat, p.conduction == "CRBBB")
   elif p.conduction == "WPW":
     preexcitation(rng, beat)
-  repolarisation(rng, beat, f.repolarisation)
+  repolarisation(rng, beat, f.repolarisation, f.degree)
   return beat

@@ -105,7 +105,7 @@ def write(rng: np.random.Generator, f: Findings) -> str:
   register = int(rng.choice(3, p=(0.45, 0.4, 0.15)))
   lines = [_word(rng, f, key, register) for key in _mentioned(rng, f)]
   if f.normal:
-    plain = f.rhythm == "SR"
+    plain = f.unremarkable
     options = remarks.NORMAL if plain else remarks.OTHERWISE_NORMAL
     if plain and rng.random() < 0.1:
       lines = []

@@ -18,6 +18,7 @@ from data_builders.synthetic_ecg import (
   dipole,
   noise,
   pathology,
+  population,
   rhythm,
   waves,
 )
@@ -76,8 +77,8 @@ def _draw(seed: int, index: int):
   """Generators (patient's, recording's) after the findings were drawn."""
   patient_rng = _generator(seed, subject(index), _PATIENT)
   rng = _generator(seed, index, _RECORD)
-  patient = findings_lib.draw_patient(patient_rng)
-  return patient_rng, rng, findings_lib.draw_findings(rng, patient)
+  patient = population.draw_patient(patient_rng)
+  return patient_rng, rng, population.draw_findings(rng, patient)
 
 
 def findings(seed: int, index: int) -> Findings:
