@@ -186,6 +186,7 @@ def run(
     Whether the run is complete. If it was stopped, the same call resumes it.
   """
   profiling.check(config.train.steps)
+  checks.check_values(config)  # before data are looked for
   validation = EcgSource(config.data.dataset, config.data.validation, data_dir)
   prepared, config = prepare(config, workdir, data_dir)
   schedule = config.train

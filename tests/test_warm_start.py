@@ -8,6 +8,7 @@ import pytest
 
 from cgdmer_jax import pretrain, sharding, trained_model
 from cgdmer_jax.errors import UserError
+from cgdmer_jax.inference import bundle
 from cgdmer_jax.train import checkpoint, metrics
 from tests import toy
 
@@ -98,3 +99,38 @@ def test_a_start_that_does_not_fit(
   c = config(1, **({"init_from": str(start)} | changes))
   with pytest.raises(UserError, match=message):
     first_params(c, tmp_path / "run", tiny_data)
+
+
+def test_an_export_is_the_start_of_a_run(start, tiny_data, tmp_path):
+  mesh = sharding.make_mesh((-1, 1, 1))
+  trained = trained_model.load(start, mesh)
+  folder = tmp_path / "export"
+  folder.mkdir()
+  bundle.write(folder, trained, None)
+  c = config(3, init_from=str(folder))
+  new = first_params(c, tmp_path / "run", tiny_data)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_array_equal(
+      np.asarray(x, np.float16), np.asarray(y, np.float16)
+    ),
+    params(start),
+    new,
+  )
+  words = [
+    (path / "tokenizer/tokenizer.json").read_bytes()
+    for path in (start, tmp_path / "run")
+  ]
+  assert words[0] == words[1]
+
+
+def test_no_such_model(tiny_data, tmp_path):
+  with pytest.raises(UserError, match="no model 'nothing'.*simulated"):
+    first_params(config(1, init_from="nothing"), tmp_path / "run", tiny_data)
+
+
+def test_a_wrong_value_is_told_before_a_missing_data_set(tmp_path):
+  c = config(1)
+  c.mask.lead_ratio = 1.5
+  with pytest.raises(UserError, match="mask.lead_ratio=1.5"):
+    pretrain.run(c, tmp_path / "run", tmp_path / "no data")
+  assert not (tmp_path / "run").exists()

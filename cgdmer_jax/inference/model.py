@@ -12,8 +12,8 @@ import numpy as np
 
 from cgdmer_jax import paths, sharding
 from cgdmer_jax.errors import UserError
-from cgdmer_jax.inference import loading, result
 from cgdmer_jax.inference import calibration as calibration_lib
+from cgdmer_jax.inference import loading, result
 from cgdmer_jax.inference.readout import Readout, unit
 from cgdmer_jax.inference.result import Finding, Prepared, RecordResult
 from cgdmer_jax.models.forward import Restored

@@ -24,8 +24,7 @@ def check(config: ConfigDict, num_samples: int) -> None:
   Raises:
     UserError: a value is not allowed, or values do not fit together.
   """
-  _check_choices(config)
-  ranges.check(config)
+  check_values(config)
   _check_warm_up(config.train.steps, config.optim.warmup_ratio)
   patch_length = config.model.patch_length
   if patch_length < 1 or num_samples % patch_length:
@@ -44,6 +43,16 @@ def check(config: ConfigDict, num_samples: int) -> None:
   _check_compute(config.compute)
   if reads_reports(config.loss):
     _check_report_tower(config.report, config.model.report, config.loss.mlm)
+
+
+def check_values(config: ConfigDict) -> None:
+  """Checks each value by itself, which needs no data.
+
+  Raises:
+    UserError: a value is not allowed.
+  """
+  _check_choices(config)
+  ranges.check(config)
 
 
 def reads_reports(loss: ConfigDict) -> bool:

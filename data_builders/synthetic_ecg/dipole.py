@@ -39,7 +39,7 @@ _QRS_SPREAD = np.array([
 _PLACE = np.array([
   [-0.4, 0.0, 0.5], [0.6, 0.8, 0.7], [0.8, 0.4, 0.2], [0.6, 0.0, 0.0],
   [0.3, -0.8, -0.2], [0.0, -1.0, -0.2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0],
-  [0.0, 0.0, 0.2], [-1.5, -2.0, 0.5], [-1.5, -2.0, 0.5], [0.0, 0.0, 0.0],
+  [-1.5, -1.5, 0.8], [-1.5, -1.5, 0.8], [-1.5, -1.5, 0.8], [0.0, 0.0, 0.0],
 ])  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def normal_beat(
 ) -> Beat:
   """A healthy ventricular beat.
 
-  QRS 72 to 108 ms, QTc 360 to 445 (men) or 370 to 455 ms (women).
+  QRS 72 to 108 ms, QTc 340 to 430 (men) or 350 to 440 ms (women).
   """
   z = rng.standard_normal(6 + 16)
   vector = np.zeros((NUM_KERNELS, 3))
@@ -93,26 +93,26 @@ def normal_beat(
   # QRS and T loops turn together, but not completely.
   tall = np.exp(0.30 * z[0]) * (1.12 if male else 0.92)
   tall *= 1.0 - 0.004 * (age - 50)
-  main = np.array([0.38, 0.13, 0.20]) + z[6:9] * np.array([0.09, 0.05, 0.14])
+  main = np.array([0.33, 0.11, 0.135]) + z[6:9] * np.array([0.09, 0.05, 0.10])
   main = 0.6 * main * tall + 0.4 * (main @ turn.T) * tall
   vector[T] = main
-  vector[T_EARLY] = 0.32 * main + np.array([0.0, 0.0, 0.05]) * tall
+  vector[T_EARLY] = 0.28 * main + np.array([0.03, 0.0, 0.07]) * tall
   vector[ST, 2] = 0.045 + 0.03 * z[1] + (0.025 if male else -0.01)
-  vector[ST, :2] = np.array([0.022, 0.012]) + 0.014 * z[9:11]
-  if z[11] > 0.4:
-    vector[U] = 0.02 * z[11] * np.array([0.4, 0.3, 0.8])
+  vector[ST, :2] = np.array([0.008, 0.004]) + 0.014 * z[9:11]
+  # After T the voltage falls slowly: the U wave, mostly without a peak.
+  vector[U] = np.exp(0.5 * z[11]) * np.array([0.006, 0.008, 0.022])
   duration = limit(
     0.083 + (0.003 if male else -0.003) + 0.007 * z[2], 0.066, 0.104
   )
-  low, high = (0.360, 0.445) if male else (0.370, 0.455)
-  qtc = limit(0.408 + (0 if male else 0.010) + 0.016 * z[3], low, high)
+  low, high = (0.340, 0.430) if male else (0.350, 0.440)
+  qtc = limit(0.386 + (0 if male else 0.010) + 0.016 * z[3], low, high)
   time, width = np.zeros(NUM_KERNELS), np.full(NUM_KERNELS, 0.02)
   time[QRS] = duration * (_QRS_TIME + 0.012 * z[12:18])
   width[QRS] = duration * _QRS_WIDTH * np.exp(0.08 * z[4])
   falling = limit(0.036 * np.exp(0.14 * z[5]), 0.027, 0.052)
   width[T], time[T] = falling, -2.0 * falling
   width[T_EARLY], time[T_EARLY] = 1.4 * falling, -3.8 * falling
-  width[U], time[U] = 0.035, 0.09
+  width[U], time[U] = 0.080, 0.07
   return Beat(vector, time, width, _PLACE.copy(), duration, qtc)
 
 
@@ -161,19 +161,22 @@ def at_electrodes(gains: np.ndarray, vector: np.ndarray) -> np.ndarray:
 def atrial_kernels(
   rng: np.random.Generator, enlarged: str, ectopic: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Right and left atrial kernels of the P wave.
+  """Kernels of the P wave, right and left, and of the atria's repolarisation.
+
+  That is opposite to P, as long as PR and the beginning of ST together, and
+  lowers both: the level between T and P is 0.02 to 0.03 mV above that of PR.
 
   Left enlargement: P of 120 ms or more, notched, deep negative end in V1.
   Right enlargement: peaked P above 0.25 mV in II.
 
   Returns:
-    vector (2, 3) millivolt, time (2,) and width (2,) in seconds, time from the
+    vector (3, 3) millivolt, time (3,) and width (3,) in seconds, time from the
     start of P.
   """
   z = rng.standard_normal(10)
   gain = np.exp(0.22 * z[0])
   right = np.array([0.05, 0.05, 0.055]) * gain
-  left = np.array([0.09, 0.035, -0.015]) * gain * np.exp(0.15 * z[1])
+  left = np.array([0.115, 0.035, -0.015]) * gain * np.exp(0.15 * z[1])
   right += 0.012 * z[2:5]
   left += 0.012 * z[5:8]
   duration = limit(0.100 + 0.008 * z[8], 0.080, 0.116)
@@ -186,6 +189,7 @@ def atrial_kernels(
     turn = rotation(rng, 50.0)
     sign = np.array([1, -1 if rng.random() < 0.6 else 0.6, 1])
     right, left = (turn @ right) * sign, (turn @ left) * sign
-  time = duration * np.array([0.36, 0.64])
-  width = duration * np.array([0.17, 0.18])
-  return np.stack([right, left]), time, width
+  back = -0.18 * np.exp(0.3 * z[9]) * (right + left) * np.array([1.2, 1.3, 1.6])
+  time = np.array([0.36 * duration, 0.64 * duration, 0.08 + duration])
+  width = np.array([0.17 * duration, 0.18 * duration, 0.10])
+  return np.stack([right, left, back]), time, width

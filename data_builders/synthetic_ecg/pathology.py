@@ -246,7 +246,7 @@ def repolarisation(
   Ischaemia: ST depressed and T inverted where the vector of the lead group
   points, from T hardly lower (degree 0) to T deeply inverted with ST down by
   0.15 mV (1). Strain: the same against the lateral leads, after the bigger
-  QRS. Long QT: QTc 480 to 570 ms. Digitalis: sagging ST, short QT. Low T: below
+  QRS. Long QT: QTc 465 to 550 ms. Digitalis: sagging ST, short QT. Low T: below
   a tenth of R. Non-diagnostic T: flat to slightly inverted.
   """
   v, main = beat.vector, beat.vector[T].copy()
@@ -286,14 +286,14 @@ def repolarisation(
     v[ST] -= rng.uniform(0.08, 0.18) * np.array([0.8, 0.45, -0.1])
     v[T_EARLY] -= rng.uniform(0.08, 0.16) * np.array([0.8, 0.45, 0.0])
     v[T] *= rng.uniform(0.15, 0.5)
-    beat.qtc = rng.uniform(0.33, 0.37)
+    beat.qtc = rng.uniform(0.31, 0.35)
   elif kind == "EARLY":
     v[ST] += rng.uniform(0.09, 0.19) * np.array([0.6, 0.4, 0.7])
     v[T] *= rng.uniform(1.1, 1.6)
     v[EXTRA.start + 1] = rng.uniform(0.08, 0.2) * np.array([0.8, 0.5, 0.1])
     beat.time[7], beat.width[7] = beat.qrs, 0.009  # J wave
   elif kind == "LNGQT":
-    beat.qtc = rng.uniform(0.485, 0.57)
+    beat.qtc = rng.uniform(0.465, 0.55)
     v[T] *= rng.uniform(0.5, 1.0)
     beat.width[T] *= rng.uniform(1.0, 1.4)
 

@@ -5,8 +5,8 @@ Axes of the heart vector, millivolt: x left, y down, z front.
 The image vectors of the electrodes (how much each axis contributes to the
 potential there) start from the coefficients that Dower, Machado and Osborne
 ("On deriving the electrocardiogram from vectorcardiographic leads", Clinical
-Cardiology 1980) measured on a model torso; V1 is 0.82 times theirs, as it is in
-healthy adults of PTB-XL. Every patient gets another torso:
+Cardiology 1980) measured on a model torso; I and II are 1.15 times theirs, and V1
+about 0.7 times, as in healthy adults of PTB-XL. Every patient gets another torso:
 electrodes slip along and up the chest, body build changes their gains, and the
 dipole of each wave sits at its own place, nearer to some electrodes than to
 others (potential falls with the square of distance).
@@ -25,7 +25,7 @@ ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
 
 # Rows: leads I, II, then V1..V6 against the central terminal. Columns x, y, z.
 _LEAD_VECTORS = np.array([
-  [0.632, -0.235, -0.059], [0.235, 1.066, 0.132], [-0.420, 0.130, 0.750],
+  [0.727, -0.270, -0.068], [0.270, 1.226, 0.152], [-0.450, 0.130, 0.660],
   [0.044, 0.164, 1.387], [0.882, 0.098, 1.277], [1.213, 0.127, 0.601],
   [1.125, 0.127, 0.086], [0.831, 0.076, -0.230],
 ])  # fmt: skip

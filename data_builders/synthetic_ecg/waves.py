@@ -11,7 +11,7 @@ from data_builders.synthetic_ecg.findings import Findings
 _BEFORE, _AFTER = 0.40, 0.80
 _PAD = rhythm.MARGIN + max(_BEFORE, _AFTER) + 0.05
 _MICRO = 1000.0
-_P = slice(dipole.NUM_KERNELS, dipole.NUM_KERNELS + 2)
+_P = slice(dipole.NUM_KERNELS, dipole.NUM_KERNELS + 3)
 
 
 def potentials(
@@ -84,7 +84,7 @@ def _ventricles(rng: np.random.Generator, kinds, gains, events):
   """QRS, ST, T and U of all beats.
 
   Returns:
-    time, width (N, K + 2) and amplitude (N, K + 2, 9) with room for P.
+    time, width (N, K + 3) and amplitude (N, K + 3, 9) with room for P.
   """
   n, kind = len(events.beats), events.other.astype(np.intp)
   last, rates = 0.0, []
@@ -121,7 +121,7 @@ def _ventricles(rng: np.random.Generator, kinds, gains, events):
 def _atria(
   rng: np.random.Generator, f: Findings, gains, events, time, width, amplitude
 ) -> None:
-  """Puts P waves into the last two kernels of beats that have one."""
+  """Puts P waves into the last kernels of beats that have one."""
   if f.rhythm == "SVTAC":
     # Hidden in QRS, or a small retrograde wave behind it.
     if rng.random() < 0.5:
