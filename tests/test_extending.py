@@ -234,7 +234,7 @@ OLD = (
 def test_a_run_of_before_goes_on_after_a_field_was_added(copy):
   """A run of commit f22598d, whose configuration lacks the new field.
 
-  It was made of the records of `synthetic_ecg/tiny` 2.0.0.
+  It was made of the records of `synthetic_ecg/tiny` 3.0.0.
   """
   fixture = ROOT / "tests/fixtures/run_f22598d.tar.xz"
   shutil.unpack_archive(fixture, copy / "runs", filter="data")

@@ -90,11 +90,11 @@ def right_bundle(rng: np.random.Generator, beat: Beat, complete: bool) -> None:
     beat.qtc += 0.02
   else:
     late = _vary(rng, [[-0.28, -0.12, 0.30], [-0.10, -0.04, 0.12]], 0.25)
-    late *= rng.uniform(0.3, 0.95)
+    late *= rng.uniform(0.25, 0.95)
     beat.vector[2:6, 2] *= np.array([0.8, 0.6, 0.4, 0.4])
     beat.time[EXTRA] = duration - np.array([0.030, 0.014])
     beat.width[EXTRA] = 0.010, 0.009
-    beat.vector[T, 2] -= rng.uniform(0.03, 0.18)
+    beat.vector[T] += rng.uniform(0.3, 1.0) * np.array([0.15, 0.0, -0.16])
   beat.vector[EXTRA] = late
   beat.place[EXTRA] = -1.0, 0.0, 1.0
   beat.qrs = duration
@@ -143,10 +143,10 @@ def left_anterior_fascicle(rng: np.random.Generator, beat: Beat) -> None:
   """LAFB: axis -45 to -80 degrees; qR in aVL, rS in II, III, aVF."""
   v = [
     [0.00, 0.12, 0.14], [0.35, 0.10, 0.15], [0.75, -0.10, -0.12],
-    [0.20, -0.30, -0.36], [-0.14, -0.28, -0.32], [-0.10, -0.14, -0.12],
+    [0.20, -0.26, -0.36], [-0.14, -0.24, -0.32], [-0.10, -0.12, -0.12],
   ]  # fmt: skip
   beat.vector[QRS] = _vary(rng, v) * rng.uniform(0.8, 1.25)
-  beat.vector[QRS, 1] -= rng.uniform(0, 0.08)
+  beat.vector[QRS, 1] -= rng.uniform(-0.03, 0.08)
   dipole.stretch(beat, max(beat.qrs, rng.uniform(0.082, 0.106)))
 
 
@@ -175,6 +175,7 @@ def right_ventricle(rng: np.random.Generator, beat: Beat) -> None:
 
 def left_ventricle(rng: np.random.Generator, beat: Beat) -> None:
   """LVH: more leftward and posterior forces; voltage is scaled later."""
+  beat.vector[:2, 2] *= rng.uniform(0.3, 0.9)
   beat.vector[2:5] += _vary(
     rng, [[0.35, 0.05, -0.30], [0.35, 0.0, -0.50], [0.0, 0.0, -0.30]]
   )
@@ -245,7 +246,7 @@ def repolarisation(
 
   Ischaemia: ST depressed and T inverted where the vector of the lead group
   points, from T hardly lower (degree 0) to T deeply inverted with ST down by
-  0.15 mV (1). Strain: the same against the lateral leads, after the bigger
+  0.2 mV (1). Strain: the same against the lateral leads, after the bigger
   QRS. Long QT: QTc 465 to 550 ms. Digitalis: sagging ST, short QT. Low T: below
   a tenth of R. Non-diagnostic T: flat to slightly inverted.
   """
@@ -257,7 +258,7 @@ def repolarisation(
     depth = lost + 0.34 * degree * rng.uniform(0.5, 1.1)
     v[T] -= depth * d
     v[T_EARLY] -= 0.45 * depth * d
-    v[ST] -= (0.02 + 0.14 * degree) * rng.uniform(0.6, 1.2) * d
+    v[ST] -= (0.03 + 0.18 * degree) * rng.uniform(0.6, 1.2) * d
     if kind == "STRAIN":
       v[ST, 2] += 0.06 * degree
   elif kind == "INVT":
@@ -268,7 +269,7 @@ def repolarisation(
     v[T] -= depth * d
     v[T_EARLY] -= 0.25 * depth * d
   elif kind in ("NDT", "NT_", "LOWT"):
-    low, high = {"NDT": (-0.10, 0.80), "NT_": (0.15, 0.50),
+    low, high = {"NDT": (-0.05, 0.92), "NT_": (0.15, 0.50),
                  "LOWT": (-0.30, 0.25)}[kind]  # fmt: skip
     front = (0.5, 1.0) if kind == "LOWT" else (0.2, 0.9)
     v[T] = main * np.array([rng.uniform(low, high),

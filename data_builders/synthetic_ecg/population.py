@@ -31,7 +31,7 @@ _INFARCT = {
   "ILMI": 0.045,
 }  # fmt: skip
 _REPOLARISATION = {
-  "NDT": 0.085, "NT_": 0.04, "LOWT": 0.05, "INVT": 0.035, "STD_": 0.04,
+  "NDT": 0.085, "NT_": 0.04, "LOWT": 0.05, "INVT": 0.035, "STD_": 0.03,
   "NST_": 0.06, "ISCAL": 0.056, "ISCIN": 0.056, "ISCAS": 0.056, "ISCLA": 0.056,
   "ISCIL": 0.056, "LNGQT": 0.045, "EARLY": 0.035,
 }  # fmt: skip
@@ -137,9 +137,9 @@ def _repolarisation(
     return "NST_" if rng.random() < 0.12 else ""
   if p.conduction == "CRBBB" or p.hypertrophy == "RVH":
     return _choose(rng, _BESIDE)
-  if p.hypertrophy == "LVH" and rng.random() < 0.6:
+  if p.hypertrophy == "LVH" and rng.random() < 0.7:
     return "STRAIN"
-  if rhythm == "AFIB" and rng.random() < 0.35:
+  if rhythm == "AFIB" and rng.random() < 0.42:
     return "DIG"
   if rhythm == "AFIB" or p.hypertrophy == "LVH":
     return _choose(rng, _BESIDE)

@@ -40,7 +40,7 @@ _SLIGHT = 0.35  # degree below which these apply
 # Kind of change -> statements added to its name with a probability of
 # a + b * degree.
 _ADDED = {
-  "STRAIN": {"STD_": (0.25, 0.60), "INVT": (0.05, 0.40), "LOWT": (0.20, -0.20)},
+  "STRAIN": {"STD_": (0.35, 0.55), "INVT": (0.05, 0.40), "LOWT": (0.20, -0.20)},
   "ISCHAEMIA": {
     "STD_": (0.15, 0.45), "INVT": (0.05, 0.50), "LOWT": (0.12, -0.12),
   },
@@ -99,8 +99,8 @@ def repeated(rng: np.random.Generator, f: Findings) -> tuple[str, ...]:
     abnormal_qrs = 0.8
   elif p.conduction not in ("", "PACE") or p.fascicle:
     abnormal_qrs = max(abnormal_qrs, 0.35)
-  if p.hypertrophy == "RVH":
-    abnormal_qrs = max(abnormal_qrs, 0.5)
+  if p.hypertrophy:
+    abnormal_qrs = max(abnormal_qrs, 0.5 if p.hypertrophy == "RVH" else 0.2)
   if u[0] < abnormal_qrs:
     extra.add("ABQRS")
   if f.long_pr and u[3] < 0.5:

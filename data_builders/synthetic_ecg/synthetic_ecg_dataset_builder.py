@@ -53,10 +53,12 @@ _LARGE = {"num_train": 400_000, "num_validation": 4_000, "num_test": 8_000}
 class Builder(records.ShardedBuilder):
   """TFDS builder of `synthetic_ecg`."""
 
-  VERSION = tfds.core.Version("2.0.0")
+  VERSION = tfds.core.Version("3.0.0")
   RELEASE_NOTES = {
     "1.0.0": "First release.",
     "2.0.0": "Waves, rates and noise fitted to recordings of patients.",
+    "3.0.0": "Repolarisation of the atria, T waves and voltages as patients"
+    " have them; readers name ST-T changes by degree.",
   }
   BUILDER_CONFIGS = [
     Config(name="demo", description="To develop and to demonstrate; 100 Hz."),

@@ -71,7 +71,7 @@ def test_sizes_of_a_simulated_data_set(tmp_path):
   sizes = {"train": 5, "validation": 3, "test": 2}
   final = build.build("synthetic_ecg/tiny", data_dir=tmp_path, sizes=sizes)
   name = "tiny_train5_validation3_test2"
-  assert final == tmp_path / "synthetic_ecg" / name / "2.0.0"
+  assert final == tmp_path / "synthetic_ecg" / name / "3.0.0"
   info = tfds.builder(f"synthetic_ecg/{name}", data_dir=tmp_path).info
   assert {k: v.num_examples for k, v in info.splits.items()} == sizes
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_builders import scp
-from data_builders.synthetic_ecg import phrases, simulator
+from data_builders.synthetic_ecg import phrases, reader, simulator
 
 _RHYTHMS = {"SR", "SBRAD", "STACH", "SARRH", "AFIB", "AFLT", "SVTAC", "PACE"}
 _CODES = _RHYTHMS | {
@@ -17,6 +17,8 @@ _CODES = _RHYTHMS | {
   "VCLVH", "ABQRS", "QWAVE", "STD_", "STE_", "NST_", "NDT", "NT_", "LOWT",
   "INVT", "ISC_", "ISCAL", "ISCIN", "ISCAS", "ISCLA", "ISCIL", "LNGQT", "DIG",
 }  # fmt: skip
+# Of the norm, and what some readers call abnormal.
+_VARIANTS = {"PVC", "PAC", "IRBBB", "LVOLT", "HVOLT", "VCLVH", "ABQRS"}
 _INFARCTS = {"IMI", "ASMI", "AMI", "ALMI", "LMI", "ILMI"}
 _ISCHAEMIC = {"ISC_", "ISCAL", "ISCIN", "ISCAS", "ISCLA", "ISCIL"}
 
@@ -42,7 +44,9 @@ def test_codes_are_consistent(population):
     codes = set(f.codes)
     assert len(codes & _RHYTHMS) == 1, codes
     if "NORM" in codes:
-      assert codes <= {"NORM", "SR", "SBRAD", "STACH", "SARRH"}
+      assert codes <= {
+        "NORM", "SR", "SBRAD", "STACH", "SARRH", *_VARIANTS
+      }  # fmt: skip
     else:
       assert codes - {"SR", "SBRAD", "STACH", "SARRH"}, codes
     assert len(codes & {"CLBBB", "ILBBB", "CRBBB", "IRBBB", "IVCD", "WPW"}) <= 1
@@ -59,6 +63,34 @@ def test_codes_are_consistent(population):
     low, high = {"SBRAD": (0, 60), "STACH": (100, 200), "SR": (50, 100),
                  "SVTAC": (130, 250)}.get(f.rhythm, (0, 250))  # fmt: skip
     assert low <= f.rate <= high
+
+
+def test_names_of_st_t_changes_depend_on_their_degree():
+  rng = np.random.default_rng(0)
+  kinds = ["STRAIN", "STD_", "NST_", "NDT", "LOWT", *reader.ISCHAEMIA]
+  for kind in kinds:
+    slight, marked = (
+      [reader.st_t(rng, kind, degree) for _ in range(400)]
+      for degree in (0.1, 0.9)
+    )
+    assert all(marked)
+    assert all(slight) or kind == "STRAIN"
+    own = "ISC_" if kind == "STRAIN" else kind
+    shares = [np.mean([own in x for x in group]) for group in (slight, marked)]
+    assert shares[0] <= shares[1] + 0.06 and shares[1] > 0.75, kind
+    assert len(set(slight)) > 3  # readers differ
+  assert reader.st_t(rng, "", 0.9) == reader.st_t(rng, "EARLY", 0.9) == ()
+
+
+def test_st_depression_comes_with_strain_and_ischaemia(population):
+  """As in PTB-XL, where it is rarely the only remark."""
+  with_it = [f for f, _ in population if "STD_" in f.codes]
+  others = [f for f, _ in population if "STD_" not in f.codes]
+
+  def share(group):
+    return np.mean([bool(_ISCHAEMIC & set(f.codes)) for f in group])
+
+  assert share(with_it) > 0.4 > 4 * share(others)
 
 
 def test_labels_follow_codes(population):

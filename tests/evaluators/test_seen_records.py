@@ -76,7 +76,7 @@ def test_it_is_told_how_many_and_where(tmp_path, caplog):
   c.evaluation.min_positives = 1
   total = REST + SEEN
   own = LINE.format(OWN, total, "mixed_ecg/1.0.0, train")
-  before = LINE.format(SEEN, total, f"{SYNTHETIC}/2.0.0, train")
+  before = LINE.format(SEEN, total, f"{SYNTHETIC}/3.0.0, train")
 
   def evaluated():
     caplog.clear()
