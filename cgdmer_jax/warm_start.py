@@ -9,6 +9,7 @@ random weights. The tokenizer comes along with the report encoder.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def load(
     )
   for name, value in preprocess.items():
     before = start.config.preprocess.get(name)
-    if before != value:
+    if json.dumps(before) != json.dumps(value):  # a saved tuple is a list
       logging.warning(
         "%s was trained with preprocess.%s=%s, not %s",
         init_from,

@@ -8,8 +8,8 @@ potential there) start from the coefficients that Dower, Machado and Osborne
 Cardiology 1980) measured on a model torso. I and II are 1.15 times theirs, and
 V1 about 0.7 times, as in healthy adults of PTB-XL. Every patient gets another
 torso: electrodes slip along and up the chest, body build changes their gains,
-and the dipole of each wave sits at its own place, nearer to some electrodes than
-to others (potential falls with the square of distance).
+and the dipole of each wave sits at its own place, nearer to some electrodes
+than to others (potential falls with the square of distance).
 """
 
 from __future__ import annotations
