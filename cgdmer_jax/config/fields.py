@@ -99,7 +99,7 @@ def _declare_objective(c: ConfigDict) -> None:
     kind="none",  # see `models/masking.py`
     lead_ratio=0.0,  # share of the leads that are hidden whole
     time_ratio=0.0,  # share of the patches of a lead that are hidden
-    whole_ratio=0.0,  # share of the records that are seen whole; quarters
+    whole_ratio=0.0,  # share of records (and reports) seen whole; quarters
     token_ratio=0.0,  # share of the words of a report that are masked
   )
   # What alignment and disentanglement see; full costs a second pass.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Int, Key
+from jaxtyping import Bool, Int, Key
 
 from cgdmer_jax.arrays import Array, Leaf
 from cgdmer_jax.data.reports import Vocabulary
@@ -41,6 +41,15 @@ def unmasked_tokens(tokens: Int[Array, "batch token"]) -> TokenMask:
   """Masks nothing; no token is to be predicted."""
   empty = jnp.zeros((tokens.shape[0], 0), jnp.int32)
   return TokenMask(tokens, tokens, empty, empty, empty.astype(jnp.float32))
+
+
+def unmask(words: TokenMask, is_whole: Bool[Array, " batch"]) -> TokenMask:
+  """Shows the reports of some records as they are; nothing of them is asked."""
+  is_whole = is_whole[:, None]
+  return words.replace(
+    tokens=jnp.where(is_whole, words.original, words.tokens),
+    weight=jnp.where(is_whole, 0.0, words.weight),
+  )
 
 
 def sample_statements(

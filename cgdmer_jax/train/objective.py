@@ -108,7 +108,10 @@ class Objective:
     words = report_masking.sample_token_mask(
       token_key, tokens, self.mask.token_ratio, model.vocabulary
     )
-    return mask, words, statement
+    # A record that is seen whole has a whole report: of few words one masked
+    # may be all that there is to align.
+    is_whole = jnp.arange(len(tokens)) % 4 < round(4 * self.mask.whole_ratio)
+    return mask, report_masking.unmask(words, is_whole), statement
 
   def terms(
     self,
