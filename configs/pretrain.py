@@ -2,9 +2,9 @@
 
     python -m cgdmer_jax.main --config=configs/pretrain.py
 
-pretrains on the embedded data set on two CPU cores and evaluates, in about eight
-minutes: zero-shot and linear probe with 1, 10 and 100 % of the labels, beside a
-random encoder. Options behind the colon, separated by commas:
+pretrains on the embedded data set on two CPU cores and evaluates, in about
+eight minutes: zero-shot and linear probe with 1, 10 and 100 % of the labels,
+beside a random encoder. Options behind the colon, separated by commas:
 
     recipe=NAME   cg_dmer (default: every loss term), masked_clip (no
                   disentanglement), clip (alignment alone, nothing masked), mae

@@ -111,3 +111,15 @@ def test_what_is_refused(fields, message):
   with pytest.raises(UserError) as error:
     make(**fields)
   assert str(error.value).startswith(message)
+
+
+def test_reports_of_whole_records_are_whole():
+  objective, _, batch, *_ = make(**{"mask.whole_ratio": 0.5})
+  draw = jax.jit(objective.draw)
+  is_whole = np.arange(8) % 4 < 2
+  for seed in range(3):
+    _, words, _ = draw(batch, jax.random.key(seed))
+    changed = np.asarray(words.tokens != words.original).any(axis=1)
+    asked = np.asarray(words.weight).any(axis=1)
+    assert not changed[is_whole].any() and not asked[is_whole].any()
+    assert changed[~is_whole].any() and asked[~is_whole].all()
