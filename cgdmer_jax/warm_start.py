@@ -9,7 +9,6 @@ random weights. The tokenizer comes along with the report encoder.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +51,9 @@ def load(
     )
   for name, value in preprocess.items():
     before = start.config.preprocess.get(name)
-    if json.dumps(before) != json.dumps(value):  # a saved tuple is a list
+    if isinstance(before, list):  # of an export
+      before = tuple(before)
+    if before != value:
       logging.warning(
         "%s was trained with preprocess.%s=%s, not %s",
         init_from,

@@ -101,7 +101,6 @@ def _demonstrate(c: ConfigDict) -> None:
   c.evaluation = fields.evaluation(
     c.data.dataset, ("zero_shot", "linear_probe")
   )
-  c.evaluation.max_train = 10_000  # more would take longer than it tells
 
 
 def _prolong(c: ConfigDict) -> None:

@@ -17,8 +17,8 @@ def load(
   """Loads a model.
 
   Args:
-    name: one that comes with the package, `hf://...`, an export, a run, or a
-      checkpoint of a run.
+    name: one that comes with the package (`./NAME` for a folder of that name),
+      `hf://...`, an export, a run, or a checkpoint of a run.
     mesh: devices for the parameters.
     argument: what `name` was given as, for messages.
 
@@ -39,5 +39,6 @@ def load(
     if directory.exists() or paths.address(directory):
       raise
     raise UserError(
-      f"no model {name!r}: neither a directory nor one of {', '.join(shipped)}"
+      f"{argument}: no model {name!r}, neither a directory nor one of "
+      f"{', '.join(shipped)}"
     ) from e

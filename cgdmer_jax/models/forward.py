@@ -244,6 +244,11 @@ class Forward:
     return out, target, mask.hidden
 
 
+def is_seen_whole(count: int, quarters: int) -> Bool[Array, " batch"]:
+  """Which of `count` records are seen whole: of each four, the first ones."""
+  return jnp.arange(count) % 4 < quarters
+
+
 def _quarters(x: Array, first: int, last: int) -> Array:
   """Of each four records those from `first` to before `last`.
 

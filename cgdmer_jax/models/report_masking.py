@@ -44,11 +44,11 @@ def unmasked_tokens(tokens: Int[Array, "batch token"]) -> TokenMask:
 
 
 def unmask(words: TokenMask, is_whole: Bool[Array, " batch"]) -> TokenMask:
-  """Shows the reports of some records as they are; nothing of them is asked."""
-  is_whole = is_whole[:, None]
+  """Shows whole reports where `is_whole`; none of their words is predicted."""
+  row = is_whole[:, None]
   return words.replace(
-    tokens=jnp.where(is_whole, words.original, words.tokens),
-    weight=jnp.where(is_whole, 0.0, words.weight),
+    tokens=jnp.where(row, words.original, words.tokens),
+    weight=jnp.where(row, 0.0, words.weight),
   )
 
 

@@ -21,7 +21,7 @@ from cgdmer_jax.arrays import Array
 from cgdmer_jax.data import augmentation
 from cgdmer_jax.data.batch import Batch
 from cgdmer_jax.models import cgdmer, masking, report_masking
-from cgdmer_jax.models.forward import Forward
+from cgdmer_jax.models.forward import Forward, is_seen_whole
 from cgdmer_jax.train import dependence, losses, positives, ring
 
 
@@ -32,8 +32,8 @@ class Encoded:
   Attributes:
     ecg: embedding of the masked ECG; with `align_view` "full", of the whole
       one.
-    report: embedding of the masked report; with `align_view` "full", of the
-      unmasked one.
+    report: embedding of the masked report; with `align_view` "full", and of
+      records that are seen whole, of the unmasked one.
     hidden_error: two (M,), squared error of hidden patches and their number,
       of the M records that are restored.
     word_error: two (B,), cross-entropy of masked words and their number.
@@ -108,10 +108,14 @@ class Objective:
     words = report_masking.sample_token_mask(
       token_key, tokens, self.mask.token_ratio, model.vocabulary
     )
-    # A record that is seen whole has a whole report: of few words one masked
-    # may be all that there is to align.
-    is_whole = jnp.arange(len(tokens)) % 4 < round(4 * self.mask.whole_ratio)
+    # Of a short report, one masked word may be all that alignment could use.
+    is_whole = is_seen_whole(len(tokens), self._whole_quarters)
     return mask, report_masking.unmask(words, is_whole), statement
+
+  @property
+  def _whole_quarters(self) -> int:
+    """Of four records, how many are seen whole."""
+    return round(4 * self.mask.whole_ratio)
 
   def terms(
     self,
@@ -175,7 +179,7 @@ class Objective:
         words,
         self.align_view,
         augment,
-        round(4 * self.mask.whole_ratio),
+        self._whole_quarters,
       )
       hidden_error = word_error = None
       if model.reconstruct:

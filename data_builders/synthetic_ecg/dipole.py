@@ -1,4 +1,4 @@
-"""The heart dipole of one beat: Gaussian kernels of P, QRS, ST, T and U.
+"""The heart dipole of one beat: Gaussian kernels of its waves, P to U.
 
 Each kernel is a dipole of fixed direction and place whose strength is a
 Gaussian of time (after McSharry et al., "A dynamical model for generating
@@ -163,8 +163,8 @@ def atrial_kernels(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Kernels of the P wave, right and left, and of the atria's repolarisation.
 
-  That is opposite to P, as long as PR and the beginning of ST together, and
-  lowers both: the level between T and P is 0.02 to 0.03 mV above that of PR.
+  Repolarisation points opposite to P, lasts through PR and the beginning of ST,
+  and lowers both: the level between T and P is 0.02 to 0.03 mV above PR.
 
   Left enlargement: P of 120 ms or more, notched, deep negative end in V1.
   Right enlargement: peaked P above 0.25 mV in II.

@@ -1,4 +1,4 @@
-"""What a simulated patient has, and which SCP codes a reader would write.
+"""What a simulated patient and a recording have, and the SCP codes of it.
 
 A patient has chronic findings (old infarct, bundle branch block, hypertrophy);
 each recording adds its own (rate, ectopic beats, ST-T changes).
@@ -7,6 +7,8 @@ each recording adds its own (rate, ectopic beats, ST-T changes).
 from __future__ import annotations
 
 import dataclasses
+
+import numpy as np
 
 # Bundle branch block, pre-excitation and pacing hide infarcts and hypertrophy.
 WIDE = ("CLBBB", "WPW", "PACE")
@@ -59,7 +61,8 @@ class Findings:
     aneurysm: ST elevation that stayed after an anterior infarct.
     repolarisation: ST-T change of the signal: "", the code of its usual name,
       or "STRAIN".
-    degree: how marked that change is, 0 to 1.
+    degree: how marked that change is, 0.05 to 1: decides the signal of strain,
+      ischaemia, STD_ and NST_, and what a reader calls any of them.
     sokolow: S(V1) + max R(V5, V6) to aim for, millivolt; 0: no aim.
     st_t: codes that the reader gives to the ST-T change.
     extra: codes that describe the same signal once more and that not every
@@ -93,8 +96,8 @@ class Findings:
   def unremarkable(self) -> bool:
     """Nothing to be said but that it is normal."""
     p = self.patient
-    found = self.rhythm != "SR" or self.ectopy or p.conduction or p.voltage
-    return self.normal and not found
+    remark = self.rhythm != "SR" or self.ectopy or p.conduction or p.voltage
+    return self.normal and not remark
 
   @property
   def codes(self) -> tuple[str, ...]:
@@ -121,3 +124,13 @@ class Findings:
 def limit(x: float, low: float, high: float) -> float:
   """`x` moved into [low, high]; `np.clip` takes ten times as long."""
   return float(min(max(x, low), high))
+
+
+def choose(rng: np.random.Generator, table: dict[str, float]) -> str:
+  """One key with its probability, "" with what is left."""
+  u = rng.random()
+  for name, p in table.items():
+    u -= p
+    if u < 0:
+      return name
+  return ""

@@ -70,8 +70,8 @@ def paced(rng: np.random.Generator, base: Beat) -> Beat:
 def right_bundle(rng: np.random.Generator, beat: Beat, complete: bool) -> None:
   """RBBB: late, slow activation of the right ventricle: rsR' in V1, S in I, V6.
 
-  Complete: QRS 120 ms or more with T inversion in V1 and V2; incomplete: 100
-  to 118 ms.
+  Complete: QRS 120 ms or more with T inversion in V1 and V2; incomplete: 92
+  to 116 ms, T turned to the left and back.
   """
   first = beat.qrs * (0.80 if complete else 0.84)
   dipole.stretch(beat, min(first, 0.085))
@@ -174,7 +174,10 @@ def right_ventricle(rng: np.random.Generator, beat: Beat) -> None:
 
 
 def left_ventricle(rng: np.random.Generator, beat: Beat) -> None:
-  """LVH: more leftward and posterior forces; voltage is scaled later."""
+  """LVH: more leftward and posterior, less early anterior forces.
+
+  Voltage is scaled later.
+  """
   beat.vector[:2, 2] *= rng.uniform(0.3, 0.9)
   beat.vector[2:5] += _vary(
     rng, [[0.35, 0.05, -0.30], [0.35, 0.0, -0.50], [0.0, 0.0, -0.30]]
@@ -245,10 +248,10 @@ def repolarisation(
   """ST and T changes that do not come from QRS.
 
   Ischaemia: ST depressed and T inverted where the vector of the lead group
-  points, from T hardly lower (degree 0) to T deeply inverted with ST down by
+  points, from T a third lower (degree 0) to T deeply inverted with ST down by
   0.2 mV (1). Strain: the same against the lateral leads, after the bigger
   QRS. Long QT: QTc 465 to 550 ms. Digitalis: sagging ST, short QT. Low T: below
-  a tenth of R. Non-diagnostic T: flat to slightly inverted.
+  a tenth of R. Non-diagnostic T: nearly normal to slightly inverted.
   """
   v, main = beat.vector, beat.vector[T].copy()
   if kind in _LEAD_GROUP:

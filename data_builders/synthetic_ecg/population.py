@@ -19,6 +19,7 @@ from data_builders.synthetic_ecg.findings import (
   WIDE,
   Findings,
   Patient,
+  choose,
   limit,
 )
 
@@ -35,7 +36,7 @@ _REPOLARISATION = {
   "NST_": 0.06, "ISCAL": 0.056, "ISCIN": 0.056, "ISCAS": 0.056, "ISCLA": 0.056,
   "ISCIL": 0.056, "LNGQT": 0.045, "EARLY": 0.035,
 }  # fmt: skip
-# The same beside a finding that changes ST and T itself.
+# The same beside a finding that changes ST and T itself, or hides them.
 _BESIDE = {
   "NDT": 0.07, "NST_": 0.14, "STD_": 0.05, "LOWT": 0.05, "NT_": 0.03,
   "ISCAL": 0.03, "INVT": 0.02, "LNGQT": 0.02,
@@ -46,54 +47,44 @@ _ECTOPY = {
 _HEALTHY_SHARE = 0.27
 
 
-def _choose(rng: np.random.Generator, table: dict[str, float]) -> str:
-  """One key with its probability, "" with what is left."""
-  u = rng.random()
-  for name, p in table.items():
-    u -= p
-    if u < 0:
-      return name
-  return ""
-
-
 def draw_patient(rng: np.random.Generator) -> Patient:
   """Age, sex and chronic findings of one patient."""
   male = bool(rng.random() < 0.52)
   if rng.random() < _HEALTHY_SHARE:
     age = limit(rng.normal(50, 17), 18, 89)
-    young = 2 if age < 40 else 1
+    boost = 2 if age < 40 else 1
     return Patient(
-      age, male, conduction=_choose(rng, {"IRBBB": 0.025 * young}),
-      voltage=_choose(rng, {"LVOLT": 0.015, "HVOLT": 0.02 * young}),
+      age, male, conduction=choose(rng, {"IRBBB": 0.025 * boost}),
+      voltage=choose(rng, {"LVOLT": 0.015, "HVOLT": 0.02 * boost}),
     )  # fmt: skip
   age = limit(rng.normal(64, 15), 18, 95)
   old = limit((age - 40) / 30, 0.2, 1.6)
-  conduction = _choose(rng, _CONDUCTION)
+  conduction = choose(rng, _CONDUCTION)
   if conduction == "" and rng.random() < 0.042:
     conduction = "PACE"
   fascicle = ""
   if conduction in ("", "CRBBB", "IRBBB"):
     boost = 3 if conduction == "CRBBB" else 1
     table = {"LAFB": 0.09 * boost * min(old, 1.2), "LPFB": 0.037 * boost}
-    fascicle = _choose(rng, table)
+    fascicle = choose(rng, table)
   infarct, hypertrophy = (), ""
   if conduction not in WIDE:
-    first = _choose(rng, _INFARCT)
+    first = choose(rng, _INFARCT)
     infarct = (first,) if first else ()
     if first in ("IMI", "ASMI") and rng.random() < 0.2:
       infarct = ("ASMI", "IMI")
     rvh = 0.045 if fascicle != "LAFB" and conduction != "ILBBB" else 0.0
-    hypertrophy = _choose(rng, {"LVH": 0.15, "RVH": rvh})
+    hypertrophy = choose(rng, {"LVH": 0.15, "RVH": rvh})
   fibrillation = conduction != "WPW" and rng.random() < 0.12 * old
   atria = ""
   if not fibrillation:
     lae = 0.10 if hypertrophy == "LVH" else 0.06
     rae = 0.20 if hypertrophy == "RVH" else 0.036
-    atria = _choose(rng, {"LAO/LAE": lae, "RAO/RAE": rae})
+    atria = choose(rng, {"LAO/LAE": lae, "RAO/RAE": rae})
   voltage = ""
   if conduction == "" and not hypertrophy and not infarct:
     high = 0.25 if age < 45 else 0.06
-    voltage = _choose(rng, {"LVOLT": 0.08, "HVOLT": high})
+    voltage = choose(rng, {"LVOLT": 0.08, "HVOLT": high})
   return Patient(
     age, male, False, conduction, fascicle, infarct, hypertrophy, atria,
     voltage, bool(fibrillation),
@@ -112,7 +103,7 @@ def _rhythm(rng: np.random.Generator, p: Patient) -> str:
     # tell these rhythms.
     if not p.atria and p.conduction not in WIDE:
       table |= {"AFLT": 0.05, "SVTAC": 0.045}
-  return _choose(rng, table) or "SR"
+  return choose(rng, table) or "SR"
 
 
 def _rate(rng: np.random.Generator, rhythm: str) -> float:
@@ -136,19 +127,19 @@ def _repolarisation(
     # Flutter waves and fast rates hide T waves.
     return "NST_" if rng.random() < 0.12 else ""
   if p.conduction == "CRBBB" or p.hypertrophy == "RVH":
-    return _choose(rng, _BESIDE)
+    return choose(rng, _BESIDE)
   if p.hypertrophy == "LVH" and rng.random() < 0.7:
     return "STRAIN"
   if rhythm == "AFIB" and rng.random() < 0.42:
     return "DIG"
   if rhythm == "AFIB" or p.hypertrophy == "LVH":
-    return _choose(rng, _BESIDE)
+    return choose(rng, _BESIDE)
   table = _REPOLARISATION
   if p.voltage == "HVOLT" or p.age < 45:
     table = table | {"EARLY": 0.13}
   elif p.infarct:
     table = table | {"EARLY": 0.0}
-  return _choose(rng, table)
+  return choose(rng, table)
 
 
 def _sokolow(rng: np.random.Generator, p: Patient) -> float:
@@ -167,7 +158,7 @@ def draw_findings(rng: np.random.Generator, patient: Patient) -> Findings:
   ectopy = focus = ""
   if rhythm in ("SR", "SBRAD", "STACH", "AFIB", "PACE"):
     table = {"PVC": 0.03, "PAC": 0.03} if p.healthy else _ECTOPY
-    ectopy = _choose(rng, table)
+    ectopy = choose(rng, table)
     if rate > 95 and ectopy in ("BIGU", "TRIGU"):
       ectopy = "PVC"
     if ectopy == "PAC" and rhythm in ("AFIB", "PACE"):

@@ -3,18 +3,15 @@
 Readers agree on large changes and differ on small ones: the same depressed ST
 segment is ischaemia to one, strain to another, a nonspecific change to a third.
 Reports of PTB-XL (Wagner et al., Scientific Data 2020) name ST-T changes beside
-nearly every other diagnosis. So names depend on kind and degree of a change,
-and none excludes the others.
+nearly every other diagnosis. So the name depends on kind and degree of a
+change, and statements may be added to any name.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-  from data_builders.synthetic_ecg.findings import Findings
+from data_builders.synthetic_ecg.findings import Findings, choose
 
 ISCHAEMIA = ("ISCAL", "ISCIN", "ISCAS", "ISCLA", "ISCIL")
 
@@ -71,17 +68,12 @@ def st_t(rng: np.random.Generator, kind: str, degree: float) -> tuple[str, ...]:
   names = _NAME.get(group, {"own": 1.0})
   if degree < _SLIGHT:
     names = _NAME_IF_SLIGHT.get(group, names)
-  name = _one_of(rng, names)
+  name = choose(rng, names)
   codes = {kind if name == "own" else name}
   for code, (base, slope) in _ADDED.get(group, {}).items():
     if rng.random() < base + slope * degree:
       codes.add(code)
   return tuple(sorted(codes - {""}))
-
-
-def _one_of(rng: np.random.Generator, table: dict[str, float]) -> str:
-  """One key of `table` with its probability; these sum to 1."""
-  return list(table)[int(rng.choice(len(table), p=list(table.values())))]
 
 
 def repeated(rng: np.random.Generator, f: Findings) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ def _sinus_intervals(
 ) -> np.ndarray:
   """RR intervals with respiratory and slow random variation.
 
-  Sinus arrhythmia swings by 6.5 to 18 % to either side, sinus rhythm mostly
-  by less. Both overlap: what readers call so does in PTB-XL.
+  Sinus arrhythmia swings by 7 to 20 % to either side, sinus rhythm mostly by
+  less. The two overlap, as what readers of PTB-XL call them does.
   """
   breath = rng.uniform(0.16, 0.33)
   arrhythmia = rhythm == "SARRH"

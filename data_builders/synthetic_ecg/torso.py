@@ -5,11 +5,12 @@ Axes of the heart vector, millivolt: x left, y down, z front.
 The image vectors of the electrodes (how much each axis contributes to the
 potential there) start from the coefficients that Dower, Machado and Osborne
 ("On deriving the electrocardiogram from vectorcardiographic leads", Clinical
-Cardiology 1980) measured on a model torso. I and II are 1.15 times theirs, and
-V1 about 0.7 times, as in healthy adults of PTB-XL. Every patient gets another
-torso: electrodes slip along and up the chest, body build changes their gains,
-and the dipole of each wave sits at its own place, nearer to some electrodes
-than to others (potential falls with the square of distance).
+Cardiology 1980) measured on a model torso. I and II are 1.15 times theirs, V1
+is 0.87 (x), 0.83 (y) and 0.72 (z) times theirs, as in healthy adults of PTB-XL.
+Every patient gets another torso: electrodes slip along and up the chest, body
+build changes their gains, and the dipole of each wave sits at its own place,
+nearer to some electrodes than to others (potential falls with the square of
+distance).
 """
 
 from __future__ import annotations

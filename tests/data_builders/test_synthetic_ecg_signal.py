@@ -136,7 +136,7 @@ def test_qrs_duration(sims):
       assert s.qrs >= 0.110
     else:
       assert s.qrs < 0.120
-    if "NORM" in codes:
+    if "NORM" in codes and not p.conduction:
       assert s.qrs <= 0.110
     assert (s.qtc >= 0.46) == ("LNGQT" in codes) or p.conduction
 
@@ -173,7 +173,7 @@ def test_voltage_criteria(sims):
     return max(-beat[6].min(), 0) + max(beat[10].max(), beat[11].max())
 
   large = [sokolow(s) for s in _with(sims, "VCLVH", without=("PVC",))]
-  normal = [sokolow(s) for s in _with(sims, "NORM")]
+  normal = [sokolow(s) for s in _with(sims, "NORM", without=("HVOLT",))]
   assert np.median(large) > 3.4
   assert np.percentile(normal, 95) < 3.5
   for s in _with(sims, "LVOLT", without=("PVC",)):
@@ -201,7 +201,7 @@ def test_inferior_infarct_has_inferior_q_waves(sims):
 def test_level_between_beats_is_above_that_of_pr(sims):
   """Repolarisation of the atria lowers PR and ST together, as in patients.
 
-  118 healthy adults of PTB-XL: TP is 24 microvolt above PR in II, 20 in V4.
+  116 healthy adults of PTB-XL: TP is 24 microvolt above PR in II, 20 in V4.
   """
   normal = _with(sims, "NORM", without=("STACH", "PVC", "PAC"))
   beats = np.array([_median_beat(s.ecg) for s in normal])
