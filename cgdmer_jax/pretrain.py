@@ -187,6 +187,8 @@ def run(
   """
   profiling.check(config.train.steps)
   checks.check_values(config)  # before data are looked for
+  if config.evaluation.tasks:  # a missing one would stop the run at its end
+    evaluate.open_data_sets(config.evaluation, data_dir)
   validation = EcgSource(config.data.dataset, config.data.validation, data_dir)
   prepared, config = prepare(config, workdir, data_dir)
   schedule = config.train

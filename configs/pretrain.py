@@ -105,7 +105,7 @@ def _demonstrate(c: ConfigDict) -> None:
 
 def _prolong(c: ConfigDict) -> None:
   """Sets the preset for less than an hour on two CPU cores."""
-  c.data.dataset = "synthetic_ecg/quality"
+  c.data.dataset = c.evaluation.datasets = "synthetic_ecg/quality"
   c.augment.update(
     gain=0.15, lead_gain=0.07, rotation=8.0, noise=0.012, lowpass=(20.0, 60.0)
   )

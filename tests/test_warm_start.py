@@ -124,6 +124,16 @@ def test_an_export_is_the_start_of_a_run(start, tiny_data, tmp_path, caplog):
   assert "was trained with" not in caplog.text  # settings are the same
 
 
+def test_a_missing_data_set_of_the_evaluation_is_told_first(
+  tiny_data, tmp_path
+):
+  c = config(1)
+  c.evaluation.tasks, c.evaluation.datasets = ("zero_shot",), "ptb_xl/100hz"
+  with pytest.raises(UserError, match="no data set 'ptb_xl/100hz'"):
+    pretrain.run(c, tmp_path / "run", tiny_data)
+  assert not (tmp_path / "run").exists()
+
+
 def test_a_wrong_value_is_told_before_a_missing_data_set(tmp_path):
   c = config(1)
   c.mask.lead_ratio = 1.5

@@ -84,6 +84,9 @@ def write(
     licence=about.licence,
     recipe=loaded.trained.name,
     simulated=_is_simulated(config.data.dataset),
+    patients=", ".join(
+      sorted({x.dataset for x in found if not _is_simulated(x.dataset)})
+    ),
     reports=model.use_report,
     specific=model.use_specific,
     readout=loaded.readout,
