@@ -193,12 +193,10 @@ def run(
   prepared, config = prepare(config, workdir, data_dir)
   schedule = config.train
   keep = schedule.keep_checkpoints
-  missing = keep + 1 - len(checkpoint.steps(workdir))
-  size = sum(
-    x.size * x.dtype.itemsize
-    for x in jax.tree.leaves(prepared.training.abstract)
-  )
   if not paths.address(workdir):
+    leaves = jax.tree.leaves(prepared.training.abstract)
+    size = sum(x.size * x.dtype.itemsize for x in leaves)
+    missing = keep + 1 - len(checkpoint.steps(workdir))
     disk.check_free(workdir, missing * size, "the checkpoints")
   with checkpoint.Checkpointer(workdir, keep=keep) as checkpointer:
     state = _first_state(prepared.training, checkpointer, config)

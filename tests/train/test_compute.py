@@ -45,11 +45,14 @@ def reference():
 
 
 def same(a, b, tolerance=1e-5):
-  """Trees are equal, up to `tolerance` of the greatest entry of each leaf."""
+  """Trees are equal, up to `tolerance` of the greatest entry of each leaf.
+
+  Below 1e-2 it counts as 1e-2: such a gradient is a sum that nearly cancels.
+  """
   a, b = (dict(jax.tree_util.tree_leaves_with_path(x)) for x in (a, b))
   assert a.keys() == b.keys()
   for path, x in a.items():
-    atol = tolerance * max(1e-3, np.abs(x).max())
+    atol = tolerance * max(1e-2, np.abs(x).max())
     np.testing.assert_allclose(
       b[path], x, rtol=0, atol=atol, err_msg=jax.tree_util.keystr(path)
     )
