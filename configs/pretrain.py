@@ -2,8 +2,8 @@
 
     python -m cgdmer_jax.main --config=configs/pretrain.py
 
-pretrains on the embedded data set on two CPU cores and evaluates, in about
-eight minutes: zero-shot and linear probe with 1, 10 and 100 % of the labels,
+pretrains on the embedded data set on two CPU cores and evaluates, in eight to
+ten minutes: zero-shot and linear probe with 1, 10 and 100 % of the labels,
 beside a random encoder. Options behind the colon, separated by commas:
 
     recipe=NAME   cg_dmer (default: every loss term), masked_clip (no
