@@ -94,6 +94,18 @@ def test_every_label_has_prompts_of_its_own(dataset, tmp_path):
     assert own["wide_QRS"] == ("wide QRS",)
 
 
+def test_a_class_has_the_sentences_of_its_statements():
+  statements = prompts.load("all", scp.LABEL_SETS["all"])
+  for code in scp.BY_CODE:
+    found = scp.labels({code: 100.0})
+    own = np.asarray(scp.LABEL_SETS["all"])[np.asarray(found["all"], bool)]
+    for label_set in CLASSES:
+      classes = prompts.load(label_set, scp.LABEL_SETS[label_set])
+      for name, is_in in zip(classes, found[label_set], strict=True):
+        if is_in:
+          assert set(statements[own[0]]) <= set(classes[name]), (code, name)
+
+
 def test_no_prompt_is_superfluous():
   for label_set, names in (
     ("cpsc2018", cpsc2018_dataset_builder.LABEL_NAMES),
